@@ -18,9 +18,9 @@ pub use backend::{Backend, BoxFuture, KeyRange, Limits, Snapshot};
 pub use batch::{Batch, Durability, Op};
 pub use error::Error;
 pub use key::{Key, KeyError, decode_key, encode_key};
-pub use memory::MemoryBackend;
+pub use memory::{Fault, MemoryBackend};
 pub use position::Position;
-pub use table::{PositionedValue, Profile, Table, TableInfo, Value, ValueError};
+pub use table::{PositionedValue, Profile, Table, TableInfo, Value, ValueError, counter};
 
 /// What every operation of this crate returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

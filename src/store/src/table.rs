@@ -183,10 +183,9 @@ impl<K: Key, V: Value> Table<K, V> {
     }
 
     fn corrupt(&self, key: &Bytes, reason: &str) -> Error {
-        let key = key.iter().map(|byte| format!("{byte:02x}")).collect();
         Error::Corrupt {
             table: self.info.name,
-            key,
+            key: hex(key),
             reason: reason.to_owned(),
         }
     }
@@ -243,6 +242,23 @@ impl Value for i64 {
             .map_err(|_| ValueError("a counter has eight bytes".to_owned()))?;
         Ok(Self::from_be_bytes(bytes))
     }
+}
+
+/// The number in a counter row for [`Op::Add`]; an absent row counts as zero. For backends.
+pub fn counter(key: &[u8], row: Option<&[u8]>) -> Result<i64> {
+    let Some(row) = row else {
+        return Ok(0);
+    };
+    let row = row.try_into().map_err(|_| Error::Corrupt {
+        table: "counter",
+        key: hex(key),
+        reason: format!("a counter has eight bytes, not {}", row.len()),
+    })?;
+    Ok(i64::from_be_bytes(row))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// An index row without content.
