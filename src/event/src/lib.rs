@@ -1,1 +1,37 @@
-//! Placeholder.
+//! Everything that the Matrix specification decides about events, as pure functions.
+//!
+//! Room versions 1 to 12: formats and event ids ([`Pdu`]), canonical JSON ([`canonical`]), hashes and signatures
+//! ([`build()`], [`received`], [`SigningKey`]), redaction ([`redact()`]), auth event selection and auth rules ([`auth_keys`],
+//! [`authorize`], [`check_auth_events`]), power levels ([`power`]), state resolution ([`resolve`]), history visibility
+//! ([`visibility`]), what clients are shown ([`client`]), push rules ([`push`]) and relations ([`relations`]).
+//!
+//! Knows neither async nor a store, the network or the time: the caller loads, these functions decide, the caller commits.
+
+mod auth;
+mod build;
+pub mod canonical;
+pub mod client;
+mod glob;
+mod keys;
+mod pdu;
+pub mod power;
+pub mod push;
+mod redact;
+pub mod relations;
+mod resolution;
+mod verify;
+mod version;
+pub mod visibility;
+
+pub use auth::{
+    AuthError, AuthEvent, EventFields, auth_keys, auth_keys_of_draft, authorize, check_auth_events,
+};
+pub use build::{BuildError, Draft, Parents, build};
+pub use glob::Glob;
+pub use keys::{KeyError, SigningKey, VerifyKey, verify_json};
+pub use pdu::{FormatError, Pdu};
+pub use power::{PowerLevels, UserLevel};
+pub use redact::{redact, redact_json, redaction_applies};
+pub use resolution::{Fetched, Missing, StateKey, StateMap, auth_chain, auth_difference, resolve};
+pub use verify::{Received, VerifyError, received, signature_keys, signing_servers};
+pub use version::RoomVersion;
