@@ -1,1 +1,16 @@
-//! Placeholder.
+//! Traits through which one part of Hearth asks something of another without knowing it.
+//!
+//! A port is owned by the side that asks. It is dyn-safe (boxed futures), so that the binary and the tests decide
+//! who answers. A trait is added here when its first user is, not before.
+//!
+//! Knows no implementation, no HTTP and no store.
+
+mod authenticate;
+
+use std::future::Future;
+use std::pin::Pin;
+
+pub use authenticate::{AuthFailure, Authenticate, BoxError};
+
+/// A boxed future, so that ports are `dyn`.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

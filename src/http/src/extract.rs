@@ -1,0 +1,198 @@
+//! From an HTTP request to a request of the Matrix API with its caller.
+
+use std::ops::Deref;
+use std::time::Duration;
+
+use axum::RequestExt;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::extract::{FromRef, FromRequest, RawPathParams};
+use bytes::Bytes;
+use hearth_ports::AuthFailure;
+use hearth_types::Caller;
+use http::{Method, StatusCode};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use ruma::api::auth_scheme::{
+    AccessToken, AccessTokenOptional, AppserviceToken, AppserviceTokenOptional, NoAccessToken,
+    NoAuthentication, extract_bearer_or_query_token,
+};
+use ruma::api::{IncomingRequest, Metadata};
+
+use crate::{ApiError, Gate, json};
+
+/// Largest JSON body where nothing else is set, in bytes.
+pub const JSON_BODY_BYTES_MAX_DEFAULT: usize = 4 << 20;
+
+/// How long a client may take to send its body.
+const BODY_READ_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Whether an endpoint wants to know who is asking. Implemented for the schemes of the client-server API.
+pub trait Scheme {
+    /// What becomes of the access token.
+    const TOKEN: TokenUse;
+}
+
+/// What an endpoint does with an access token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenUse {
+    /// Not looked at, so that a client with a stale token can still log in.
+    Ignored,
+    /// Refused if it is there and not good.
+    Optional,
+    /// Refused unless it is good.
+    Required,
+}
+
+impl Scheme for NoAuthentication {
+    const TOKEN: TokenUse = TokenUse::Ignored;
+}
+
+impl Scheme for NoAccessToken {
+    const TOKEN: TokenUse = TokenUse::Ignored;
+}
+
+impl Scheme for AppserviceTokenOptional {
+    const TOKEN: TokenUse = TokenUse::Ignored;
+}
+
+impl Scheme for AccessTokenOptional {
+    const TOKEN: TokenUse = TokenUse::Optional;
+}
+
+impl Scheme for AccessToken {
+    const TOKEN: TokenUse = TokenUse::Required;
+}
+
+impl Scheme for AppserviceToken {
+    const TOKEN: TokenUse = TokenUse::Required;
+}
+
+/// A request of the Matrix API, checked, with its caller.
+#[derive(Debug)]
+pub struct Ruma<T> {
+    /// Path, query and body as ruma's request type.
+    pub body: T,
+    /// Who is asking; `None` only where the endpoint does not require a token.
+    pub caller: Option<Caller>,
+    /// The JSON body as it came; empty where there is none.
+    pub json: Bytes,
+}
+
+impl<T> Ruma<T> {
+    /// Who is asking, for endpoints that need to know.
+    pub fn caller(&self) -> Result<&Caller, ApiError> {
+        self.caller.as_ref().ok_or_else(ApiError::missing_token)
+    }
+}
+
+/// As [`Ruma`], for the endpoints that a locked user may use: `/logout` and `/logout/all`.
+#[derive(Debug)]
+pub struct RumaEvenLocked<T>(pub Ruma<T>);
+
+impl<T> Deref for RumaEvenLocked<T> {
+    type Target = Ruma<T>;
+
+    fn deref(&self) -> &Ruma<T> {
+        &self.0
+    }
+}
+
+impl<T, S> FromRequest<S> for Ruma<T>
+where
+    T: IncomingRequest,
+    <T as Metadata>::Authentication: Scheme,
+    Gate: FromRef<S>,
+    S: Send + Sync,
+{
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        extract(request, &Gate::from_ref(state), Locked::Refused).await
+    }
+}
+
+impl<T, S> FromRequest<S> for RumaEvenLocked<T>
+where
+    T: IncomingRequest,
+    <T as Metadata>::Authentication: Scheme,
+    Gate: FromRef<S>,
+    S: Send + Sync,
+{
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let gate = Gate::from_ref(state);
+        Ok(Self(extract(request, &gate, Locked::Admitted).await?))
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Locked {
+    Refused,
+    Admitted,
+}
+
+async fn extract<T>(mut request: Request, gate: &Gate, locked: Locked) -> Result<Ruma<T>, ApiError>
+where
+    T: IncomingRequest,
+    <T as Metadata>::Authentication: Scheme,
+{
+    // A header of another scheme is as good as none.
+    let token = extract_bearer_or_query_token(&request).unwrap_or_default();
+    let caller = match (<T::Authentication as Scheme>::TOKEN, token) {
+        (TokenUse::Required, None) => return Err(ApiError::missing_token()),
+        (TokenUse::Required | TokenUse::Optional, Some(token)) => {
+            Some(authenticate(&token, gate, locked).await?)
+        }
+        (TokenUse::Optional, None) | (TokenUse::Ignored, _) => None,
+    };
+    let path: RawPathParams = request
+        .extract_parts()
+        .await
+        .map_err(|_| ApiError::invalid_param("path is not valid percent-encoded UTF-8"))?;
+    let (parts, body) = request.into_parts();
+    let json = if parts.method == Method::GET || parts.method == Method::HEAD {
+        Bytes::new()
+    } else {
+        read(body, gate.json_body_bytes_max()).await?
+    };
+    json::check(&json)?;
+    let path: Vec<&str> = path.iter().map(|(_, value)| value).collect();
+    let request = http::Request::from_parts(parts, json.as_ref());
+    let body = T::try_from_http_request_inner(request, &path)?;
+    Ok(Ruma { body, caller, json })
+}
+
+async fn authenticate(token: &str, gate: &Gate, locked: Locked) -> Result<Caller, ApiError> {
+    match (gate.authenticate().authenticate(token).await, locked) {
+        (Ok(caller), _) => Ok(caller),
+        (Err(AuthFailure::Locked { caller }), Locked::Admitted) => Ok(*caller),
+        (Err(AuthFailure::Locked { .. }), Locked::Refused) => Err(ApiError::user_locked()),
+        (Err(AuthFailure::Unknown { soft_logout: true }), _) => {
+            Err(ApiError::unknown_token().with("soft_logout", true))
+        }
+        (Err(AuthFailure::Unknown { soft_logout: false }), _) => Err(ApiError::unknown_token()),
+        (Err(error @ AuthFailure::Internal(_)), _) => Err(ApiError::internal(&error)),
+    }
+}
+
+/// The whole body, if it is not too large and comes in time.
+async fn read(body: Body, bytes_max: usize) -> Result<Bytes, ApiError> {
+    let collected =
+        tokio::time::timeout(BODY_READ_TIMEOUT, Limited::new(body, bytes_max).collect())
+            .await
+            .map_err(|_| {
+                ApiError::new(
+                    StatusCode::REQUEST_TIMEOUT,
+                    "M_UNKNOWN",
+                    "The body did not arrive in time",
+                )
+            })?;
+    match collected {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(ApiError::too_large(format!(
+            "body is larger than {bytes_max} bytes"
+        ))),
+        Err(_) => Err(ApiError::bad_request("The body could not be read")),
+    }
+}

@@ -1,0 +1,37 @@
+//! From an access token to the user who holds it.
+
+use std::error::Error as StdError;
+
+use hearth_types::Caller;
+
+use crate::BoxFuture;
+
+/// The cause of a failure that is nobody's fault but the server's.
+pub type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// Who holds an access token. Asked by the API crates for each request, answered by `accounts`.
+pub trait Authenticate: Send + Sync {
+    /// The caller behind an access token. Takes anything a client may send as a token.
+    fn authenticate<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Caller, AuthFailure>>;
+}
+
+/// Why a token does not make a caller.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthFailure {
+    /// Never issued, revoked or expired.
+    #[error("the access token is not known")]
+    Unknown {
+        /// The device is still there: the client may log in again and keep its keys
+        /// (client-server API, "Soft logout").
+        soft_logout: bool,
+    },
+    /// The account is locked: the token is good, but only for logging out (client-server API, "Account locking").
+    #[error("the account is locked")]
+    Locked {
+        /// Who it is, for the endpoints that a locked user may use.
+        caller: Box<Caller>,
+    },
+    /// The answer could not be found out.
+    #[error("could not look up the access token")]
+    Internal(#[source] BoxError),
+}
