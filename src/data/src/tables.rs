@@ -1,0 +1,180 @@
+//! The whole key space. A table: id, key, value; then who writes it, who reads it.
+//!
+//! Ids are never reused. Areas: 0x01.. the store itself, 0x10.. rooms, 0x20.. events, 0x30.. state, 0x40.. accounts,
+//! 0x60.. what clients follow, 0x80.. encryption, 0xa0.. media, 0xb0.. federation, 0xc0.. friends and groups.
+//! 0x00 and 0xf0.. belong to the backends.
+
+use hearth_store::{Position, Profile, Table, TableInfo};
+
+use crate::accounts::account_data::{AccountDataKey, AccountDataRow};
+use crate::accounts::devices::{AccessTokenRow, DeviceRow, RefreshTokenRow, SeenRow, TokenHash};
+use crate::accounts::profiles::ProfileRow;
+use crate::accounts::tokens::BriefTokens;
+use crate::accounts::users::{RegistrationTokenRow, ThreepidOwnerRow, ThreepidRow, UserRow};
+use crate::append::EventRow;
+use crate::changes::ChangeRow;
+use crate::jobs::JobRow;
+use crate::members::{MemberRow, UserRoomRow};
+use crate::meta::MetaRow;
+use crate::receipts::ReceiptRow;
+use crate::relations::{RelationRow, ThreadRow};
+use crate::rooms::{AliasRow, RoomHead};
+use crate::row::Json;
+use crate::timeline::{EventRef, Whereabouts};
+use crate::txns::TxnRow;
+use crate::{EventNo, Place, RoomNo, StateId};
+
+// The store itself.
+
+/// Name → bytes: format, secrets, signing keys, allocators. Written by `meta` and `rooms`, read at start.
+pub const META: Table<String, MetaRow> = Table::new(0x01, "meta", Profile::Point);
+/// Position → what changed. Written with every commit that somebody follows; read by followers only; trimmed.
+pub const CHANGES: Table<((), Position, ()), ChangeRow> = Table::new(0x02, "changes", Profile::Log);
+/// (owner, position, index) → a job to be done. Written in the batch that causes it; removed by its worker.
+pub const JOBS: Table<(u8, Position, u32), JobRow> = Table::new(0x03, "jobs", Profile::Queue);
+
+// Rooms.
+
+/// Room id → the room's number. Written when a room is first heard of.
+pub const ROOM_NUMBERS: Table<String, RoomNo> = Table::new(0x10, "room_numbers", Profile::Point);
+/// Room → its head: the one token that every write of the room expects.
+pub const ROOM_HEADS: Table<RoomNo, RoomHead> = Table::new(0x11, "room_heads", Profile::Point);
+/// Alias → room. Written by `rooms`.
+pub const ALIASES: Table<String, AliasRow> = Table::new(0x12, "aliases", Profile::Point);
+/// (room, alias) → nothing: the aliases of a room.
+pub const ROOM_ALIASES: Table<(RoomNo, String), ()> =
+    Table::new(0x13, "room_aliases", Profile::Scan);
+/// Room → nothing: the rooms that are published in the directory.
+pub const PUBLIC_ROOMS: Table<RoomNo, ()> = Table::new(0x14, "public_rooms", Profile::Scan);
+/// (room, user) → membership in the current state. Derived from it.
+pub const MEMBERS: Table<(RoomNo, String), MemberRow> = Table::new(0x15, "members", Profile::Scan);
+/// (local user, room) → the same from the user's side, with what only concerns the user (forgotten).
+pub const USER_ROOMS: Table<(String, RoomNo), UserRoomRow> =
+    Table::new(0x16, "user_rooms", Profile::Scan);
+/// (local user, position, room) → nothing: each room once, at the newest change of the user's membership.
+pub const USER_ROOMS_AT: Table<(String, Position, RoomNo), ()> =
+    Table::new(0x17, "user_rooms_at", Profile::Scan);
+/// (local user, room) → stripped state, a JSON array, of an invite or a knock.
+pub const STRIPPED_STATE: Table<(String, RoomNo), Json> =
+    Table::new(0x18, "stripped_state", Profile::Point);
+
+// Events.
+
+/// Event id → room and number.
+pub const EVENT_IDS: Table<String, EventRef> = Table::new(0x20, "event_ids", Profile::Point);
+/// (room, number) → where the event's row is.
+pub const WHEREABOUTS: Table<(RoomNo, EventNo), Whereabouts> =
+    Table::new(0x21, "whereabouts", Profile::Point);
+/// (room, place) → the event. The first seven bytes of a place are its chunk. Written by `append`; read by pages.
+pub const TIMELINE: Table<(RoomNo, Place), EventRow> = Table::new(0x22, "timeline", Profile::Blob);
+/// (room, number) → an event without a place in the room's history.
+pub const OUTLIERS: Table<(RoomNo, EventNo), EventRow> =
+    Table::new(0x23, "outliers", Profile::Blob);
+/// (room, position, index) → place: what became visible when. Live, accepted events only.
+pub const ROOM_POSITIONS: Table<(RoomNo, Position, u32), Place> =
+    Table::new(0x24, "room_positions", Profile::Scan);
+/// (room, position) → the current state from that position on; one row whenever it changes.
+pub const ROOM_STATES: Table<(RoomNo, Position, ()), StateId> =
+    Table::new(0x25, "room_states", Profile::Scan);
+/// (room, target, place of the relating event) → the relation.
+pub const RELATIONS: Table<(RoomNo, EventNo, Place), RelationRow> =
+    Table::new(0x26, "relations", Profile::Scan);
+/// (room, root) → the thread's latest event and count.
+pub const THREADS: Table<(RoomNo, EventNo), ThreadRow> =
+    Table::new(0x27, "threads", Profile::Point);
+/// (room, place of the latest event, root) → nothing: threads by activity; each thread has one row that moves.
+pub const THREADS_AT: Table<(RoomNo, Place, EventNo), ()> =
+    Table::new(0x28, "threads_at", Profile::Scan);
+/// (user, device, path and transaction id) → what the first request led to.
+pub const TXNS: Table<(String, String, String), TxnRow> = Table::new(0x29, "txns", Profile::Point);
+
+// Accounts.
+
+/// User id → the user. Written by `accounts`; read at each request.
+pub const USERS: Table<String, UserRow> = Table::new(0x40, "users", Profile::Point);
+/// (user, device) → the device and its tokens' hashes. Written by `accounts`.
+pub const DEVICES: Table<(String, String), DeviceRow> = Table::new(0x41, "devices", Profile::Scan);
+/// (user, device) → when it was last seen. Buffered, at most once a minute. Written by `accounts`.
+pub const DEVICES_SEEN: Table<(String, String), SeenRow> = Table::new(0x42, "devices_seen", Profile::Point);
+/// SHA-256 of an access token → whose it is. Written by `accounts`; read at each request.
+pub const ACCESS_TOKENS: Table<TokenHash, AccessTokenRow> = Table::new(0x43, "access_tokens", Profile::Point);
+/// SHA-256 of a refresh token → whose it is. Written and read by `accounts`.
+pub const REFRESH_TOKENS: Table<TokenHash, RefreshTokenRow> = Table::new(0x44, "refresh_tokens", Profile::Point);
+/// (moment of expiry, SHA-256) → the user who may log in with it once. Written and read by `accounts`.
+pub const LOGIN_TOKENS: BriefTokens = Table::new(0x45, "login_tokens", Profile::Queue);
+/// (moment of expiry, SHA-256) → whose identity it proves to third parties. Written and read by `accounts`.
+pub const OPENID_TOKENS: BriefTokens = Table::new(0x46, "openid_tokens", Profile::Queue);
+/// Token → how often it allows registration. Written by the administrator and each registration.
+pub const REGISTRATION_TOKENS: Table<String, RegistrationTokenRow> =
+    Table::new(0x47, "registration_tokens", Profile::Point);
+/// (user, medium, address) → an e-mail address or telephone number. Written and read by `accounts`.
+pub const THREEPIDS: Table<(String, String, String), ThreepidRow> = Table::new(0x48, "threepids", Profile::Point);
+/// (medium, address) → the user. Written and read by `accounts`.
+pub const THREEPID_OWNERS: Table<(String, String), ThreepidOwnerRow> =
+    Table::new(0x49, "threepid_owners", Profile::Point);
+/// Local user → her profile. Written by `accounts`; read by `rooms` for member events.
+pub const PROFILES: Table<String, ProfileRow> = Table::new(0x4a, "profiles", Profile::Point);
+/// (user, room or "", type) → account data. Written by `accounts`, riders of `rooms`; read by `sync`.
+pub const ACCOUNT_DATA: Table<AccountDataKey, AccountDataRow> = Table::new(0x4b, "account_data", Profile::Scan);
+/// (user, position, (room, type)) → nothing: each row of account data once, at its newest position. Read by `sync`.
+pub const ACCOUNT_DATA_AT: Table<(String, Position, (String, String)), ()> =
+    Table::new(0x4c, "account_data_at", Profile::Scan);
+/// User → how many rows of account data she has. Written with them; read by `accounts` for the quota.
+pub const ACCOUNT_DATA_COUNTS: Table<String, i64> = Table::new(0x4d, "account_data_counts", Profile::Point);
+/// (user, position) → the push rules in force from there on. Written by `accounts`; read for unread counts.
+pub const PUSH_RULES_AT: Table<(String, Position, ()), Json> = Table::new(0x4e, "push_rules_at", Profile::Scan);
+/// (user, filter id) → a filter. Written by `accounts`; read by `sync`.
+pub const FILTERS: Table<(String, String), Json> = Table::new(0x4f, "filters", Profile::Point);
+
+// What clients follow.
+
+/// (room, user, receipt type, thread) → the newest receipt.
+pub const RECEIPTS: Table<(RoomNo, String, String, String), ReceiptRow> =
+    Table::new(0x60, "receipts", Profile::Scan);
+/// (room, position, (user, type, thread)) → nothing: each receipt once, at its newest position.
+pub const RECEIPTS_AT: Table<(RoomNo, Position, (String, String, String)), ()> =
+    Table::new(0x61, "receipts_at", Profile::Scan);
+
+/// Every table, for the engine that must know how each is used and for tools.
+pub const CATALOGUE: &[TableInfo] = &[
+    META.info(),
+    CHANGES.info(),
+    JOBS.info(),
+    ROOM_NUMBERS.info(),
+    ROOM_HEADS.info(),
+    ALIASES.info(),
+    ROOM_ALIASES.info(),
+    PUBLIC_ROOMS.info(),
+    MEMBERS.info(),
+    USER_ROOMS.info(),
+    USER_ROOMS_AT.info(),
+    STRIPPED_STATE.info(),
+    EVENT_IDS.info(),
+    WHEREABOUTS.info(),
+    TIMELINE.info(),
+    OUTLIERS.info(),
+    ROOM_POSITIONS.info(),
+    ROOM_STATES.info(),
+    RELATIONS.info(),
+    THREADS.info(),
+    THREADS_AT.info(),
+    TXNS.info(),
+    USERS.info(),
+    DEVICES.info(),
+    DEVICES_SEEN.info(),
+    ACCESS_TOKENS.info(),
+    REFRESH_TOKENS.info(),
+    LOGIN_TOKENS.info(),
+    OPENID_TOKENS.info(),
+    REGISTRATION_TOKENS.info(),
+    THREEPIDS.info(),
+    THREEPID_OWNERS.info(),
+    PROFILES.info(),
+    ACCOUNT_DATA.info(),
+    ACCOUNT_DATA_AT.info(),
+    ACCOUNT_DATA_COUNTS.info(),
+    PUSH_RULES_AT.info(),
+    FILTERS.info(),
+    RECEIPTS.info(),
+    RECEIPTS_AT.info(),
+];
