@@ -195,3 +195,6 @@ impl<A: Key, B: Key, C: Key, D: Key, E: Key> Key for (A, B, C, D, E) {
         ))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,41 @@
 use std::sync::Arc;
 
 use super::{Fault, MemoryBackend};
-use crate::{Backend, Batch, Error, Op, Position};
+use crate::conformance::{self, Instance, Stop, Subject};
+use crate::{Backend, Batch, BoxFuture, Error, Op, Position};
+
+struct Memory;
+
+impl Subject for Memory {
+    fn create(&self) -> BoxFuture<'_, Box<dyn Instance>> {
+        Box::pin(async {
+            let store: Box<dyn Instance> = Box::new(MemoryBackend::new());
+            store
+        })
+    }
+}
+
+impl Instance for MemoryBackend {
+    fn backend(&self) -> &dyn Backend {
+        self
+    }
+
+    fn restart(self: Box<Self>, stop: Stop) -> BoxFuture<'static, Option<Box<dyn Instance>>> {
+        Box::pin(async move {
+            let found = match stop {
+                Stop::Clean => MemoryBackend::restart(&self),
+                Stop::Crash => self.crash(),
+            };
+            let store: Box<dyn Instance> = Box::new(found);
+            Some(store)
+        })
+    }
+}
+
+#[tokio::test]
+async fn it_conforms() {
+    conformance::run(&Memory).await;
+}
 
 fn put(batch: &mut Batch, key: &'static [u8]) {
     batch.push(Op::Put {
