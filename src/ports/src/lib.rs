@@ -6,11 +6,13 @@
 //! Knows no implementation, no HTTP and no store.
 
 mod authenticate;
+mod typing;
 
 use std::future::Future;
 use std::pin::Pin;
 
 pub use authenticate::{AuthFailure, Authenticate, BoxError};
+pub use typing::TypingSource;
 
 /// A boxed future, so that ports are `dyn`.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
