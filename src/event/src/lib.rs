@@ -12,6 +12,7 @@ mod build;
 pub mod canonical;
 pub mod client;
 mod glob;
+mod hash;
 mod keys;
 mod pdu;
 pub mod power;
@@ -26,7 +27,7 @@ pub mod visibility;
 pub use auth::{
     AuthError, AuthEvent, EventFields, auth_keys, auth_keys_of_draft, authorize, check_auth_events,
 };
-pub use build::{BuildError, Draft, Parents, build};
+pub use build::{BuildError, Draft, Parents, build, cosign};
 pub use glob::Glob;
 pub use keys::{KeyError, SigningKey, VerifyKey, verify_json};
 pub use pdu::{FormatError, Pdu};
