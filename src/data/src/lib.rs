@@ -12,6 +12,7 @@ pub mod receipts;
 pub mod relations;
 pub mod rooms;
 pub mod row;
+pub mod state;
 pub mod tables;
 pub mod timeline;
 pub mod txns;

@@ -22,6 +22,7 @@ use crate::rooms::{AliasRow, RoomHead};
 use crate::row::Json;
 use crate::timeline::{EventRef, Whereabouts};
 use crate::txns::TxnRow;
+use crate::state::{Node, RoomItem};
 use crate::{EventNo, Place, RoomNo, StateId};
 
 // The store itself.
@@ -126,6 +127,11 @@ pub const PUSH_RULES_AT: Table<(String, Position, ()), Json> = Table::new(0x4e, 
 /// (user, filter id) → a filter. Written by `accounts`; read by `sync`.
 pub const FILTERS: Table<(String, String), Json> = Table::new(0x4f, "filters", Profile::Point);
 
+// State and reachability.
+
+/// (room, number) → a part of the map of states. Written by `state::StateWriter`; swept when no state needs it.
+pub const STATE_NODES: Table<RoomItem, Node> = Table::new(0x30, "state_nodes", Profile::Scan);
+
 // What clients follow.
 
 /// (room, user, receipt type, thread) → the newest receipt.
@@ -159,6 +165,7 @@ pub const CATALOGUE: &[TableInfo] = &[
     THREADS.info(),
     THREADS_AT.info(),
     TXNS.info(),
+    STATE_NODES.info(),
     USERS.info(),
     DEVICES.info(),
     DEVICES_SEEN.info(),
