@@ -1,1 +1,16 @@
-//! Placeholder.
+//! The only reader for clients: sync, messages, context, relations, threads; and the [`Notifier`], which wakes them.
+//!
+//! [`Sync`] is the handle; [`Parts`] is what it is made of. Answers are JSON bytes, spliced from what is stored.
+//!
+//! Writes nothing but derived rows (checkpoints of unread counts) and trims the log that it follows. Knows no HTTP.
+
+mod error;
+mod notifier;
+mod service;
+mod token;
+pub mod ask;
+
+pub use error::{Error, Result};
+pub use notifier::Notifier;
+pub use service::{Parts, Settings, Sync};
+pub use token::{SyncToken, Token};

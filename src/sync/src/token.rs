@@ -1,0 +1,98 @@
+//! Tokens: a position in the order of all commits, or a place in a room's history. Every parameter takes both.
+
+use std::fmt;
+use std::str::FromStr;
+
+use hearth_data::{Place, RoomNo, timeline};
+use hearth_store::{Position, Snapshot};
+
+use crate::{Error, Result};
+
+/// What a client gets as `next_batch`: all commits up to the position are known to it, and all typing up to the
+/// version.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SyncToken {
+    /// The position.
+    pub position: Position,
+    /// The version of typing.
+    pub typing: u64,
+}
+
+/// A token of either kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Token {
+    /// `s<position>_t<typing>`: a moment in the order of commits.
+    Sync(SyncToken),
+    /// `p<place>`: the gap before a place of a room's history.
+    History(Place),
+}
+
+impl Token {
+    /// The gap in a room's history: events before it have a smaller place.
+    pub async fn place(self, snapshot: &dyn Snapshot, room: RoomNo) -> Result<Place> {
+        match self {
+            Self::History(place) => Ok(place),
+            Self::Sync(token) => Ok(timeline::place_at(snapshot, room, token.position).await?),
+        }
+    }
+}
+
+impl fmt::Display for SyncToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "s{}_t{}", self.position, self.typing)
+    }
+}
+
+impl fmt::Display for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sync(token) => token.fmt(f),
+            Self::History(place) => write!(f, "p{}", place.0),
+        }
+    }
+}
+
+impl FromStr for Token {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        parse(text).ok_or_else(|| Error::BadToken(text.chars().take(64).collect()))
+    }
+}
+
+fn parse(text: &str) -> Option<Token> {
+    if let Some(place) = text.strip_prefix('p') {
+        return place.parse().ok().map(|place| Token::History(Place(place)));
+    }
+    let (position, typing) = match text.strip_prefix('s')?.split_once("_t") {
+        Some((position, typing)) => (position, typing.parse().ok()?),
+        None => (text.strip_prefix('s')?, 0),
+    };
+    let position = Position(position.parse().ok()?);
+    Some(Token::Sync(SyncToken { position, typing }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_survive_being_written_and_read() {
+        let token = Token::Sync(SyncToken {
+            position: Position(123),
+            typing: 45,
+        });
+        assert_eq!(token.to_string(), "s123_t45");
+        for text in ["s123_t45", "p7", "p-4294967296", "s0_t0"] {
+            assert_eq!(text.parse::<Token>().unwrap().to_string(), text);
+        }
+        assert_eq!("s9".parse::<Token>().unwrap().to_string(), "s9_t0");
+    }
+
+    #[test]
+    fn anything_else_is_no_token() {
+        for text in ["", "s", "p", "x1", "s-1", "s1_t", "p1.5", "s1_t1_t1", "p99999999999999999999"] {
+            assert!(text.parse::<Token>().is_err(), "{text}");
+        }
+    }
+}
