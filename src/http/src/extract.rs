@@ -18,7 +18,8 @@ use ruma::api::auth_scheme::{
 };
 use ruma::api::{IncomingRequest, Metadata};
 
-use crate::{ApiError, Gate, json};
+use crate::rate_limit::{Class, Key};
+use crate::{ApiError, ClientAddress, Gate, json};
 
 /// Largest JSON body where nothing else is set, in bytes.
 pub const JSON_BODY_BYTES_MAX_DEFAULT: usize = 4 << 20;
@@ -76,6 +77,8 @@ pub struct Ruma<T> {
     pub caller: Option<Caller>,
     /// The JSON body as it came; empty where there is none.
     pub json: Bytes,
+    /// Where the request came from, as far as trusted proxies tell.
+    pub client: ClientAddress,
 }
 
 impl<T> Ruma<T> {
@@ -137,15 +140,22 @@ where
     T: IncomingRequest,
     <T as Metadata>::Authentication: Scheme,
 {
+    let class = Class::of::<T>();
+    let client = ClientAddress::of(request.extensions());
     // A header of another scheme is as good as none.
     let token = extract_bearer_or_query_token(&request).unwrap_or_default();
     let caller = match (<T::Authentication as Scheme>::TOKEN, token) {
         (TokenUse::Required, None) => return Err(ApiError::missing_token()),
         (TokenUse::Required | TokenUse::Optional, Some(token)) => {
-            Some(authenticate(&token, gate, locked).await?)
+            Some(authenticate(&token, gate, locked, client).await?)
         }
         (TokenUse::Optional, None) | (TokenUse::Ignored, _) => None,
     };
+    let payer = match &caller {
+        Some(caller) => Key::User(caller.user.clone()),
+        None => Key::address(client.0),
+    };
+    gate.count(class, payer)?;
     let path: RawPathParams = request
         .extract_parts()
         .await
@@ -160,20 +170,38 @@ where
     let path: Vec<&str> = path.iter().map(|(_, value)| value).collect();
     let request = http::Request::from_parts(parts, json.as_ref());
     let body = T::try_from_http_request_inner(request, &path)?;
-    Ok(Ruma { body, caller, json })
+    Ok(Ruma {
+        body,
+        caller,
+        json,
+        client,
+    })
 }
 
-async fn authenticate(token: &str, gate: &Gate, locked: Locked) -> Result<Caller, ApiError> {
-    match (gate.authenticate().authenticate(token).await, locked) {
-        (Ok(caller), _) => Ok(caller),
-        (Err(AuthFailure::Locked { caller }), Locked::Admitted) => Ok(*caller),
-        (Err(AuthFailure::Locked { .. }), Locked::Refused) => Err(ApiError::user_locked()),
-        (Err(AuthFailure::Unknown { soft_logout: true }), _) => {
-            Err(ApiError::unknown_token().with("soft_logout", true))
+async fn authenticate(
+    token: &str,
+    gate: &Gate,
+    locked: Locked,
+    client: ClientAddress,
+) -> Result<Caller, ApiError> {
+    let failure = match gate.authenticate().authenticate(token).await {
+        Ok(caller) => return Ok(caller),
+        Err(failure) => failure,
+    };
+    Err(match (failure, locked) {
+        (AuthFailure::Locked { caller }, Locked::Admitted) => return Ok(*caller),
+        (AuthFailure::Locked { .. }, Locked::Refused) => ApiError::user_locked(),
+        (AuthFailure::Unknown { soft_logout }, _) => {
+            // There is no user to count, and looking up tokens is not for free.
+            gate.count(Class::Read, Key::address(client.0))?;
+            if soft_logout {
+                ApiError::unknown_token().with("soft_logout", true)
+            } else {
+                ApiError::unknown_token()
+            }
         }
-        (Err(AuthFailure::Unknown { soft_logout: false }), _) => Err(ApiError::unknown_token()),
-        (Err(error @ AuthFailure::Internal(_)), _) => Err(ApiError::internal(&error)),
-    }
+        (failure @ AuthFailure::Internal(_), _) => ApiError::internal(&failure),
+    })
 }
 
 /// The whole body, if it is not too large and comes in time.

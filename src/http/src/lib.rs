@@ -2,7 +2,8 @@
 //!
 //! Main types: [`Ruma`], the extractor of a request of the Matrix API with its caller; [`RumaResponse`] and
 //! [`RawJson`], the answers; [`ApiError`], what goes wrong, as the client sees it; [`Gate`], the crate's own state;
-//! [`route`], which registers a handler under all paths of an endpoint.
+//! [`route`], which registers a handler under all paths of an endpoint; [`Frame`], what surrounds all routes;
+//! [`Server`], which listens.
 //!
 //! Knows no domain crate and no store: who holds a token is asked through [`hearth_ports::Authenticate`].
 //!
@@ -75,19 +76,30 @@
 //! - Answers that are spliced from stored bytes are a [`RawJson`].
 //! - An `ApiError` takes further fields: `ApiError::new(..).with("room_version", "12")`.
 
+mod address;
 mod error;
 mod extract;
+mod frame;
 mod gate;
 mod json;
+mod metrics;
+mod rate_limit;
 mod respond;
 mod route;
+mod server;
+mod tls;
 
+pub use address::{ClientAddress, Peer};
 pub use error::ApiError;
 pub use extract::{JSON_BODY_BYTES_MAX_DEFAULT, Ruma, RumaEvenLocked, Scheme, TokenUse};
+pub use frame::Frame;
 pub use gate::Gate;
 pub use json::JSON_DEPTH_MAX;
+pub use metrics::Metrics;
 pub use respond::{RawJson, RumaResponse};
 pub use route::{fallbacks, route, route_at};
+pub use server::{ServeError, Server};
+pub use tls::TlsError;
 
 /// What a handler returns.
 pub type Result<T, E = ApiError> = std::result::Result<T, E>;
