@@ -8,6 +8,7 @@ pub mod changes;
 pub mod jobs;
 pub mod members;
 pub mod meta;
+pub mod reach;
 pub mod receipts;
 pub mod relations;
 pub mod rooms;

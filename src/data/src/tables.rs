@@ -16,6 +16,7 @@ use crate::changes::ChangeRow;
 use crate::jobs::JobRow;
 use crate::members::{MemberRow, UserRoomRow};
 use crate::meta::MetaRow;
+use crate::reach::AuthLinks;
 use crate::receipts::ReceiptRow;
 use crate::relations::{RelationRow, ThreadRow};
 use crate::rooms::{AliasRow, RoomHead};
@@ -88,6 +89,9 @@ pub const THREADS_AT: Table<(RoomNo, Place, EventNo), ()> =
     Table::new(0x28, "threads_at", Profile::Scan);
 /// (user, device, path and transaction id) → what the first request led to.
 pub const TXNS: Table<(String, String, String), TxnRow> = Table::new(0x29, "txns", Profile::Point);
+/// (room, target, (sender, event type, key)) → the annotating event. Written and read by `rooms` against duplicates.
+pub const ANNOTATIONS: Table<(RoomNo, EventNo, (String, String, String)), EventNo> =
+    Table::new(0x2a, "annotations", Profile::Point);
 
 // Accounts.
 
@@ -131,6 +135,8 @@ pub const FILTERS: Table<(String, String), Json> = Table::new(0x4f, "filters", P
 
 /// (room, number) → a part of the map of states. Written by `state::StateWriter`; swept when no state needs it.
 pub const STATE_NODES: Table<RoomItem, Node> = Table::new(0x30, "state_nodes", Profile::Scan);
+/// (room, event) → its auth events and generation. Written by `reach::ReachWriter` with each event that can be one.
+pub const AUTH_LINKS: Table<RoomItem, AuthLinks> = Table::new(0x31, "auth_links", Profile::Scan);
 
 // What clients follow.
 
@@ -165,7 +171,9 @@ pub const CATALOGUE: &[TableInfo] = &[
     THREADS.info(),
     THREADS_AT.info(),
     TXNS.info(),
+    ANNOTATIONS.info(),
     STATE_NODES.info(),
+    AUTH_LINKS.info(),
     USERS.info(),
     DEVICES.info(),
     DEVICES_SEEN.info(),

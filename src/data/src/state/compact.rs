@@ -27,20 +27,6 @@ impl Key for RoomItem {
     }
 }
 
-/// All rows of a room, as a prefix of [`RoomItem`].
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct RoomPrefix(pub(crate) RoomNo);
-
-impl Key for RoomPrefix {
-    fn encode(&self, out: &mut Vec<u8>) {
-        encode_ordered(self.0.0, out);
-    }
-
-    fn decode(bytes: &mut &[u8]) -> Result<Self, KeyError> {
-        decode_ordered(bytes).map(|room| Self(RoomNo(room)))
-    }
-}
-
 // Below 0xf0 a number is its own byte; above, 0xf0 + (length - 1), then its bytes without leading zeros. Longer
 // forms are greater numbers and begin with a greater byte, so keys sort as the numbers do.
 fn encode_ordered(number: u64, out: &mut Vec<u8>) {

@@ -32,4 +32,4 @@ pub use writer::{
     CHAIN_CHANGES_MAX, CHANGES_PER_COMMIT_MAX, KeyedEvent, RUN_CHANGES, StateWriter, import_chunks,
 };
 
-pub(crate) use compact::{Reader, RoomPrefix, put_varint};
+pub(crate) use compact::{Reader, put_varint};
