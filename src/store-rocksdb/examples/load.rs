@@ -149,7 +149,7 @@ async fn main() -> Outcome {
             "table {:#x}: {} rows, {} bytes",
             size.table,
             size.rows,
-            size.key_bytes + size.value_bytes
+            size.bytes()
         );
     }
     println!("{:#?}", store.statistics()?);

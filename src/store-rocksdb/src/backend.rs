@@ -15,7 +15,7 @@ use crate::database::{Database, Settings, TableSize, WalSync};
 use crate::statistics::Statistics;
 use crate::view::View;
 
-/// Of RocksDB itself, a batch must fit into memory a few times over.
+/// RocksDB has none itself, but a batch must fit into memory a few times over.
 const LIMITS: Limits = Limits {
     batch_bytes_max: 64_000_000,
     batch_ops_max: 500_000,

@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use hearth_store::{Batch, Durability, Error, KeyRange, Op, Position, Result, counter};
 use rocksdb::{ReadOptions, WriteBatch};
-use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
@@ -165,14 +164,12 @@ impl Committer {
             if let Some(answer) = close {
                 self.queue.close();
                 let result = self.stop();
-                self.published.close();
                 // The database must be let go before the answer, which says that it is.
                 drop(self);
                 reply(answer, result);
                 return;
             }
         }
-        self.published.close();
     }
 
     /// The first request and those that wait behind it.
@@ -191,10 +188,8 @@ impl Committer {
             if group.len() >= GROUP_BATCHES_MAX || bytes >= GROUP_BYTES_MAX {
                 break;
             }
-            next = match self.queue.try_recv() {
-                Ok(request) => Some(request),
-                Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
-            };
+            // The two errors, empty and nobody left to ask, both mean that the group is complete.
+            next = self.queue.try_recv().ok();
         }
         (group, None)
     }
@@ -398,6 +393,13 @@ impl Committer {
         let row = self.database.db.get_pinned_cf(family, key);
         let row = row.map_err(engine)?;
         Ok(row.map(|row| Bytes::copy_from_slice(&row)))
+    }
+}
+
+impl Drop for Committer {
+    /// Whatever ends the thread, a panic included, ends the waiting of followers.
+    fn drop(&mut self) {
+        self.published.close();
     }
 }
 

@@ -63,6 +63,13 @@ pub struct TableSize {
     pub value_bytes: u64,
 }
 
+impl TableSize {
+    /// Keys and values, in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.key_bytes + self.value_bytes
+    }
+}
+
 /// The engine failed in its own words.
 #[derive(Debug, thiserror::Error)]
 enum Failure {

@@ -101,63 +101,51 @@ impl View {
         }
     }
 
-    /// Reads a range until it ends, `limit` rows are there, or the cache does not suffice.
-    fn page(&self, range: &KeyRange, order: Order, limit: usize, reach: Reach) -> Result<Page> {
+    /// Reads a range until it ends, the limit is reached, or the cache does not suffice.
+    fn page(&self, range: &KeyRange, ask: Ask) -> Result<Page> {
         let mut parts = self.database().parts(range);
-        if order == Order::Reverse {
+        if ask.order == Order::Reverse {
             parts.reverse();
         }
         let mut rows = Vec::new();
         for part in parts {
-            let ended = self.read_part(part, order, limit, reach, &mut rows)?;
+            let ended = self.read_part(part, ask, &mut rows)?;
             if ended != Ended::AtEnd {
-                let rest = rest(range, order, rows.last());
+                let rest = rest(range, ask.order, rows.last());
                 return Ok(Page { rows, rest });
             }
         }
         Ok(Page { rows, rest: None })
     }
 
-    fn read_part(
-        &self,
-        part: KeyRange,
-        order: Order,
-        limit: usize,
-        reach: Reach,
-        rows: &mut Vec<(Bytes, Bytes)>,
-    ) -> Result<Ended> {
+    fn read_part(&self, part: KeyRange, ask: Ask, rows: &mut Vec<(Bytes, Bytes)>) -> Result<Ended> {
         let family = self.database().family(&part.from)?;
-        let mut options = read_options(self.pinned.borrow_dependent(), reach);
+        let mut options = read_options(self.pinned.borrow_dependent(), ask.reach);
         options.set_iterate_lower_bound(part.from);
         options.set_iterate_upper_bound(part.to);
         let mut cursor = self.database().db.raw_iterator_cf_opt(family, options);
-        match order {
+        match ask.order {
             Order::Forward => cursor.seek_to_first(),
             Order::Reverse => cursor.seek_to_last(),
         }
         loop {
-            if rows.len() >= limit {
+            if rows.len() >= ask.limit {
                 return Ok(Ended::AtLimit);
             }
             let Some((key, value)) = cursor.item() else {
                 return ended(&cursor);
             };
             rows.push((Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)));
-            match order {
+            match ask.order {
                 Order::Forward => cursor.next(),
                 Order::Reverse => cursor.prev(),
             }
         }
     }
 
-    fn page_complete(
-        &self,
-        range: &KeyRange,
-        order: Order,
-        limit: usize,
-    ) -> Result<Vec<(Bytes, Bytes)>> {
-        let page = self.page(range, order, limit, Reach::Disk)?;
-        if page.rest.is_some() && page.rows.len() < limit {
+    fn page_complete(&self, range: &KeyRange, ask: Ask) -> Result<Vec<(Bytes, Bytes)>> {
+        let page = self.page(range, ask)?;
+        if page.rest.is_some() && page.rows.len() < ask.limit {
             return Err(incomplete());
         }
         Ok(page.rows)
@@ -188,6 +176,14 @@ impl View {
         cursor.status().map_err(engine)?;
         Ok(size)
     }
+}
+
+/// How a range is read.
+#[derive(Clone, Copy)]
+struct Ask {
+    order: Order,
+    limit: usize,
+    reach: Reach,
 }
 
 /// Which way a range is read.
@@ -337,8 +333,12 @@ impl Snapshot for RocksSnapshot {
             Order::Forward
         };
         Box::pin(async move {
-            let inline = limit.min(INLINE_ROWS_MAX);
-            let Page { mut rows, rest } = self.view.page(&range, order, inline, Reach::Cache)?;
+            let ask = Ask {
+                order,
+                limit: limit.min(INLINE_ROWS_MAX),
+                reach: Reach::Cache,
+            };
+            let Page { mut rows, rest } = self.view.page(&range, ask)?;
             let rest = match rest {
                 Some(rest) if rows.len() < limit => rest,
                 _ => {
@@ -346,8 +346,12 @@ impl Snapshot for RocksSnapshot {
                     return Ok(rows);
                 }
             };
-            let missing = limit - rows.len();
-            let read = move |view: &View| view.page_complete(&rest, order, missing);
+            let ask = Ask {
+                order,
+                limit: limit - rows.len(),
+                reach: Reach::Disk,
+            };
+            let read = move |view: &View| view.page_complete(&rest, ask);
             rows.extend(self.on_disk(read).await?);
             Ok(rows)
         })

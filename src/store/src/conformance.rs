@@ -153,3 +153,6 @@ async fn keys(store: &dyn Backend, info: TableInfo) -> Vec<Bytes> {
     let rows = rows(&*snapshot, all_of(info)).await;
     rows.into_iter().map(|(key, _)| key).collect()
 }
+
+#[cfg(test)]
+mod tests;

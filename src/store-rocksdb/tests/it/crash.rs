@@ -44,9 +44,9 @@ fn run_and_kill(path: &Path, acknowledgements: usize) -> Vec<(usize, u64, Positi
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut seen = Vec::new();
-    while let Some(line) = lines.next() {
+    for line in lines {
         let line = line.unwrap();
         let Some(words) = line.strip_prefix("acknowledged ") else {
             continue;

@@ -57,6 +57,41 @@ async fn a_newer_format_row_is_refused_even_under_an_old_marker() {
     assert!(matches!(refused, Err(Error::Format { found: 2, known: 1 })));
 }
 
+/// What format 1 looks like on disk: a change here needs a new format number.
+#[tokio::test]
+async fn the_stores_own_rows_are_those_of_format_1() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    write(&store, 0, 1).await;
+    write(&store, 0, 1).await;
+    let rows = || {
+        let options = rocksdb::Options::default();
+        let families = rocksdb::DB::list_cf(&options, directory.path()).unwrap();
+        assert_eq!(
+            families,
+            ["default", "point", "scan", "log", "queue", "blob"]
+        );
+        let db = rocksdb::DB::open_cf(&options, directory.path(), families).unwrap();
+        let rows = db.iterator(rocksdb::IteratorMode::Start);
+        let rows = rows.map(|row| row.map(|(key, value)| (key.to_vec(), value.to_vec())));
+        rows.collect::<Result<Vec<_>, _>>().unwrap()
+    };
+    let row = |key: &[u8], value: &[u8]| (key.to_vec(), value.to_vec());
+    let format = row(b"format", &[0, 0, 0, 1]);
+    let tables = (0x11..=0x15_u8).map(|id| row(&[b"table/", &[id][..]].concat(), &[id - 0x10]));
+
+    store.close().await.unwrap();
+    drop(store);
+    let exact = row(b"position", b"e\0\0\0\0\0\0\0\x02");
+    let expected = [format.clone(), exact].into_iter().chain(tables.clone());
+    assert!(rows().into_iter().eq(expected));
+
+    drop(open(directory.path()));
+    let ceiling = row(b"position", b"c\0\0\0\0\0\x0f\x42\x42");
+    let expected = [format, ceiling].into_iter().chain(tables);
+    assert!(rows().into_iter().eq(expected));
+}
+
 #[tokio::test]
 async fn somebody_elses_database_is_refused_and_left_alone() {
     let directory = tempfile::tempdir().unwrap();

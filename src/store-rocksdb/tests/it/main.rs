@@ -1,4 +1,5 @@
 //! The RocksDB backend on a real disk.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 mod conformance;
 mod crash;
