@@ -1,0 +1,100 @@
+#!/usr/bin/env python3
+"""Writes routes.tsv, the list of routes that the fuzz test walks, from the Matrix specification's OpenAPI files.
+
+    gen_routes.py <specification checkout>/data/api/client-server > routes.tsv
+
+Needs PyYAML. Columns: method, path, auth (none, token, optional), query parameters, body fields as name:type.
+"""
+
+import sys
+from pathlib import Path
+
+import yaml
+
+METHODS = ("get", "put", "post", "delete")
+# Routes outside the specification that a Hearth server answers.
+EXTRA = [
+    ("GET", "/health", "none", "", ""),
+    ("GET", "/metrics", "none", "", ""),
+    ("GET", "/_synapse/admin/v1/register", "none", "", ""),
+    ("POST", "/_synapse/admin/v1/register", "none", "",
+     "nonce:string,username:string,password:string,admin:boolean,mac:string,displayname:string"),
+    ("GET", "/_matrix/client/unstable/fuzz.example/nothing", "none", "", ""),
+    ("POST", "/_matrix/client/v3/nothing", "token", "", "a:string"),
+]
+
+
+def resolve(node, file):
+    """Follows a $ref, also into another file; gives the node and the file that its own refs are relative to."""
+    while isinstance(node, dict) and "$ref" in node:
+        name, _, inside = node["$ref"].partition("#")
+        file = (file.parent / name).resolve() if name else file
+        node = yaml.safe_load(file.read_text(encoding="utf-8"))
+        for part in inside.strip("/").split("/"):
+            node = node[part] if part else node
+    return node, file
+
+
+def fields(schema, file, depth=0):
+    schema, file = resolve(schema or {}, file)
+    found = {}
+    for name, value in (schema.get("properties") or {}).items():
+        value, _ = resolve(value, file)
+        kind = value.get("type", "object")
+        found[name] = kind[0] if isinstance(kind, list) else kind
+    if depth < 5:
+        for part in schema.get("allOf", []) + schema.get("oneOf", []) + schema.get("anyOf", []):
+            found |= fields(part, file, depth + 1)
+    return found
+
+
+def body(operation, file):
+    request, file = resolve(operation.get("requestBody") or {}, file)
+    content = request.get("content") or {}
+    schema = (content.get("application/json") or {}).get("schema")
+    return fields(schema, file) if schema else {}
+
+
+def auth(operation):
+    schemes = operation.get("security") or []
+    if not schemes:
+        return "none"
+    return "optional" if any(not scheme for scheme in schemes) else "token"
+
+
+def query(operation, shared, file):
+    names = []
+    for parameter in shared + operation.get("parameters", []):
+        parameter, _ = resolve(parameter, file)
+        if parameter["in"] == "query":
+            names.append(parameter["name"])
+    return names
+
+
+def rows(folder):
+    for path in sorted(folder.glob("*.yaml")):
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        base = document["servers"][0]["variables"]["basePath"]["default"].rstrip("/")
+        for route, item in document["paths"].items():
+            for method in METHODS:
+                if method not in item:
+                    continue
+                operation = item[method]
+                yield (
+                    method.upper(),
+                    (base + route).strip(),
+                    auth(operation),
+                    ",".join(query(operation, item.get("parameters", []), path)),
+                    ",".join(f"{name}:{kind}" for name, kind in body(operation, path).items()),
+                )
+
+
+def main():
+    found = sorted(set(rows(Path(sys.argv[1]))) | set(EXTRA), key=lambda row: (row[1], row[0]))
+    print("method\tpath\tauth\tquery\tbody")
+    for row in found:
+        print("\t".join(row))
+
+
+if __name__ == "__main__":
+    main()
