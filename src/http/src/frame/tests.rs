@@ -195,11 +195,14 @@ async fn tokens_that_are_not_good_are_told_apart() {
     assert_ne!(answer.brief().1, "M_UNKNOWN_TOKEN");
 }
 
+/// Method, path and body, and the status and errcode that they get.
+type Malformed<'a> = (&'a str, &'a str, Vec<u8>, (u16, &'a str));
+
 #[tokio::test]
 async fn malformed_requests_get_the_errcode_of_the_spec() {
     let server = server(&Config::default());
     let nested = format!("{{\"a\":{}{}}}", "[".repeat(10_000), "]".repeat(10_000));
-    let cases: [(&str, &str, Vec<u8>, (u16, &str)); 12] = [
+    let cases: [Malformed; 12] = [
         ("POST", CREATE_ROOM, b"{".to_vec(), (400, "M_NOT_JSON")),
         (
             "POST",
