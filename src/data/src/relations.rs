@@ -4,7 +4,7 @@ use hearth_store::{Batch, Snapshot};
 use serde::{Deserialize, Serialize};
 
 use crate::row::rows;
-use crate::tables::{RELATIONS, THREADS, THREADS_AT};
+use crate::tables::{ANNOTATIONS, RELATIONS, THREADS, THREADS_AT};
 use crate::{EventNo, Place, Result, RoomNo};
 
 /// An event that relates to another.
@@ -33,7 +33,71 @@ pub struct ThreadRow {
     pub count: u64,
 }
 
-rows!(RelationRow = 1, ThreadRow = 1);
+/// An annotation: a user makes each only once.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Annotation {
+    /// The annotated event.
+    pub target: EventNo,
+    /// Who annotates.
+    pub sender: String,
+    /// The event type.
+    pub kind: String,
+    /// The `key`.
+    pub key: String,
+}
+
+rows!(RelationRow = 1, ThreadRow = 1, EventNo = 1);
+
+fn annotation_key(room: RoomNo, annotation: &Annotation) -> (RoomNo, EventNo, (String, String, String)) {
+    let Annotation {
+        target,
+        sender,
+        kind,
+        key,
+    } = annotation.clone();
+    (room, target, (sender, kind, key))
+}
+
+/// The event with which a user annotated another, if it stands.
+pub async fn annotation(
+    snapshot: &dyn Snapshot,
+    room: RoomNo,
+    annotation: &Annotation,
+) -> Result<Option<EventNo>> {
+    ANNOTATIONS.get(snapshot, &annotation_key(room, annotation)).await
+}
+
+/// Notes an annotation.
+pub fn put_annotation(batch: &mut Batch, room: RoomNo, annotation: &Annotation, event: EventNo) {
+    ANNOTATIONS.put(batch, &annotation_key(room, annotation), &event);
+}
+
+/// Forgets an annotation that was redacted.
+pub fn remove_annotation(batch: &mut Batch, room: RoomNo, annotation: &Annotation) {
+    ANNOTATIONS.delete(batch, &annotation_key(room, annotation));
+}
+
+/// Removes the relation of an event that was redacted.
+pub fn remove(batch: &mut Batch, room: RoomNo, target: EventNo, place: Place) {
+    RELATIONS.delete(batch, &(room, target, place));
+}
+
+/// Writes a thread that has lost an event, or removes it with its last one.
+pub fn replace_thread(
+    batch: &mut Batch,
+    room: RoomNo,
+    root: EventNo,
+    before: &ThreadRow,
+    after: Option<&ThreadRow>,
+) {
+    match after {
+        Some(after) => put_thread(batch, room, root, Some(before), after),
+        None => {
+            THREADS_AT.delete(batch, &(room, before.latest_place, root));
+            THREADS.delete(batch, &(room, root));
+        }
+    }
+}
 
 /// The events that relate to one, with `from <= place < to`, newest first, at most `limit`.
 pub async fn backward(

@@ -1,7 +1,7 @@
 //! Rooms as a whole: numbers, heads, aliases, the directory.
 
 use bytes::Bytes;
-use hearth_store::{Position, PositionedValue, Snapshot, Value, ValueError};
+use hearth_store::{Batch, Position, PositionedValue, Snapshot, Value, ValueError};
 use ruma::{OwnedEventId, OwnedRoomId, RoomVersionId};
 use serde::{Deserialize, Serialize};
 
@@ -144,4 +144,64 @@ pub async fn published_after(
         .into_iter()
         .map(|(room, ())| room)
         .collect())
+}
+
+/// Whether a room is published in the directory.
+pub async fn is_published(snapshot: &dyn Snapshot, room: RoomNo) -> Result<bool> {
+    Ok(PUBLIC_ROOMS.get(snapshot, &room).await?.is_some())
+}
+
+/// Gives a new room its number; fails with `Conflict` if the id has one.
+pub fn put_number(batch: &mut Batch, room_id: &ruma::RoomId, room: RoomNo) {
+    let key = room_id.to_string();
+    ROOM_NUMBERS.expect(batch, &key, None);
+    ROOM_NUMBERS.put(batch, &key, &room);
+}
+
+/// Lets an alias lead to a room. `before` is the row as loaded with the number of its room; fails with `Conflict` if
+/// it no longer stands.
+pub fn put_alias(
+    batch: &mut Batch,
+    room: RoomNo,
+    alias: &str,
+    before: Option<(RoomNo, &AliasRow)>,
+    row: &AliasRow,
+) {
+    let key = alias.to_owned();
+    ALIASES.expect(batch, &key, before.map(|(_, row)| row));
+    ALIASES.put(batch, &key, row);
+    if let Some((before, _)) = before {
+        ROOM_ALIASES.delete(batch, &(before, key.clone()));
+    }
+    ROOM_ALIASES.put(batch, &(room, key), &());
+}
+
+/// Removes an alias; fails with `Conflict` if `before` no longer stands.
+pub fn remove_alias(batch: &mut Batch, room: RoomNo, alias: &str, before: &AliasRow) {
+    let key = alias.to_owned();
+    ALIASES.expect(batch, &key, Some(before));
+    ALIASES.delete(batch, &key);
+    ROOM_ALIASES.delete(batch, &(room, key));
+}
+
+/// Publishes a room in the directory.
+pub fn publish(batch: &mut Batch, room: RoomNo) {
+    PUBLIC_ROOMS.put(batch, &room, &());
+}
+
+/// Takes a room out of the directory.
+pub fn unpublish(batch: &mut Batch, room: RoomNo) {
+    PUBLIC_ROOMS.delete(batch, &room);
+}
+
+/// When the current state last changed after `from` up to `to`.
+pub async fn state_changed(
+    snapshot: &dyn Snapshot,
+    room: RoomNo,
+    from: Position,
+    to: Position,
+) -> Result<Option<Position>> {
+    let range = ROOM_STATES.between(&(room, from.next()), &(room, to.next()));
+    let newest = ROOM_STATES.range_reverse(snapshot, range, 1).await?;
+    Ok(newest.first().map(|((_, position, ()), _)| *position))
 }

@@ -1,1 +1,183 @@
-//! Placeholder.
+//! Rooms: the only writer of room events and room state.
+//!
+//! [`Rooms`] is the handle: create, join, invite, send, redact, aliases, the directory, and the reads that belong to
+//! them. What passes (typing, receipts) is in [`ephemeral`].
+//!
+//! Every write of a room goes through the room's queue to one worker, which takes all that waits, decides each on what
+//! its predecessors leave, and commits them together (`queue.rs`, `worker.rs`, `stage.rs`). What the specification
+//! decides is decided by `hearth_event`; this crate loads, asks and commits.
+//!
+//! Knows no HTTP and no readers: whoever wants to know what happened follows the change log.
+
+mod aliases;
+mod content;
+mod create;
+mod directory;
+pub mod ephemeral;
+mod error;
+mod jobs;
+mod membership;
+mod queue;
+mod read;
+mod relate;
+mod send;
+mod stage;
+mod upgrade;
+mod view;
+mod visible;
+mod worker;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use hearth_data::meta::Numbers;
+use hearth_data::state::States;
+use hearth_data::{RoomNo, rooms};
+use hearth_event::{RoomVersion, SigningKey};
+use hearth_store::{Backend, Batch, Snapshot};
+use hearth_types::{Caller, Clock, Ids};
+use ruma::{OwnedDeviceId, OwnedServerName, OwnedUserId, RoomId, UserId};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use aliases::AliasTarget;
+pub use create::{InitialState, NewRoom, Preset, Publish};
+pub use directory::{RoomListing, RoomPage, RoomQuery};
+pub use error::{Error, Result};
+pub use membership::{JoinedMember, MemberFilter, TargetChange};
+pub use read::StateFormat;
+pub use send::{NewEvent, NewState, RedactRequest};
+pub use upgrade::Upgrade;
+
+use ephemeral::Typing;
+use queue::Queues;
+use view::Views;
+
+/// What a server is to its rooms.
+#[derive(Clone)]
+pub struct Settings {
+    /// The server's name.
+    pub server_name: OwnedServerName,
+    /// With what its events are signed.
+    pub key: SigningKey,
+    /// The version of rooms for which none is asked.
+    pub default_version: RoomVersion,
+    /// How much memory the views of rooms last written to may take, in bytes.
+    pub view_cache_bytes_max: u64,
+}
+
+/// What [`Rooms`] is made of.
+pub struct Parts {
+    /// The store.
+    pub store: Arc<dyn Backend>,
+    /// The reader of room states, one for the whole server.
+    pub states: Arc<States>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub ids: Arc<Ids>,
+    /// The owner of the rooms' workers.
+    pub tasks: TaskTracker,
+    /// Cancelled when the server stops.
+    pub shutdown: CancellationToken,
+}
+
+/// All rooms of this server. Cheap to clone.
+#[derive(Clone)]
+pub struct Rooms(Arc<Inner>);
+
+pub(crate) struct Inner {
+    store: Arc<dyn Backend>,
+    states: Arc<States>,
+    clock: Arc<dyn Clock>,
+    ids: Arc<Ids>,
+    tasks: TaskTracker,
+    settings: Settings,
+    numbers: Numbers,
+    queues: Queues,
+    views: Views,
+    typing: Typing,
+    // New rooms whose invites the request that made them is just sending.
+    inviting: jobs::Inviting,
+}
+
+/// Who writes: the part of a caller that events and transactions need.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sender {
+    /// The local user.
+    pub user: OwnedUserId,
+    /// The device, for the scope of transaction ids.
+    pub device: Option<OwnedDeviceId>,
+}
+
+impl From<&Caller> for Sender {
+    fn from(caller: &Caller) -> Self {
+        Self {
+            user: caller.user.clone(),
+            device: caller.device.clone(),
+        }
+    }
+}
+
+/// What a caller wants written in the same commit: its own `Expect` and `Put` operations. If one of its expectations
+/// does not hold, nothing is written and the answer is [`Error::RiderConflict`].
+pub type Rider = Batch;
+
+impl Rooms {
+    /// All rooms of a store.
+    pub fn new(parts: Parts, settings: Settings) -> Self {
+        let typing = Typing::new(parts.clock.now(), parts.tasks.clone(), parts.shutdown);
+        let views = Views::new(settings.view_cache_bytes_max);
+        Self(Arc::new(Inner {
+            store: parts.store,
+            states: parts.states,
+            clock: parts.clock,
+            ids: parts.ids,
+            tasks: parts.tasks,
+            settings,
+            numbers: Numbers::new(ROOM_NUMBERS),
+            queues: Queues::default(),
+            views,
+            typing,
+            inviting: jobs::Inviting::default(),
+        }))
+    }
+
+    /// Who is typing where, for `sync`.
+    pub fn typing(&self) -> &Typing {
+        &self.0.typing
+    }
+
+    /// The server's name.
+    pub fn server_name(&self) -> &ruma::ServerName {
+        &self.0.settings.server_name
+    }
+
+    /// The version of rooms for which none is asked.
+    pub fn default_version(&self) -> RoomVersion {
+        self.0.settings.default_version
+    }
+
+    async fn snapshot(&self) -> Result<Arc<dyn Snapshot>> {
+        Ok(self.0.store.snapshot().await?)
+    }
+
+    /// The number of a room in which the question is asked by somebody who claims to be in it.
+    async fn number(&self, room_id: &RoomId) -> Result<RoomNo> {
+        let snapshot = self.snapshot().await?;
+        rooms::number(&*snapshot, room_id)
+            .await?
+            .ok_or(Error::NoSuchRoom)
+    }
+}
+
+impl Inner {
+    fn is_local(&self, user: &UserId) -> bool {
+        user.server_name() == self.settings.server_name
+    }
+}
+
+/// The allocator of room numbers, in `META`.
+const ROOM_NUMBERS: &str = "next_room";

@@ -1,0 +1,123 @@
+//! What can go wrong with rooms, in words of rooms. Status codes are the API crates' business.
+
+use std::sync::Arc;
+
+use hearth_event::{AuthError, BuildError};
+
+/// Why something was not done or is not shown.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No room of this id is known here.
+    #[error("no such room")]
+    NoSuchRoom,
+    /// Joining or knocking needs a room that some reachable server knows; none does.
+    #[error("no known server is in that room")]
+    NoServerInRoom,
+    /// The caller is not, or never was, in the room.
+    #[error("you are not in the room")]
+    NotInRoom,
+    /// The target of a kick or ban is not where it would have to be.
+    #[error("the user is not in the room")]
+    TargetNotInRoom,
+    /// The invited user is joined already.
+    #[error("the user is already in the room")]
+    AlreadyJoined,
+    /// An authorization rule of the room forbids it.
+    #[error("{0}")]
+    Forbidden(AuthError),
+    /// Forbidden by this server rather than by the room.
+    #[error("{0}")]
+    Refused(&'static str),
+    /// The caller may do nothing in rooms because the account is suspended.
+    #[error("this account has been suspended")]
+    Suspended,
+    /// The event does not exist or may not be seen, which must look the same.
+    #[error("event not found")]
+    NoSuchEvent,
+    /// The room has no state event of this type and key.
+    #[error("state event not found")]
+    NoSuchState,
+    /// The alias leads nowhere.
+    #[error("no such alias")]
+    NoSuchAlias,
+    /// The alias is in use.
+    #[error("the alias is in use")]
+    AliasTaken,
+    /// An alias in `m.room.canonical_alias` does not lead to the room.
+    #[error("alias `{0}` does not lead to this room")]
+    BadAlias(String),
+    /// Something in the request has a value that it cannot have.
+    #[error("{0}")]
+    Invalid(&'static str),
+    /// The content does not have the form that its event type asks for.
+    #[error("{0}")]
+    BadContent(&'static str),
+    /// This server does not make rooms of that version.
+    #[error("room version `{0}` is not supported")]
+    UnsupportedVersion(String),
+    /// The initial state asked for is against the rules of the room itself.
+    #[error("the room cannot be made so")]
+    InvalidRoomState(#[source] AuthError),
+    /// The draft cannot be made an event.
+    #[error("{0}")]
+    Build(#[source] BuildError),
+    /// The same user has annotated the event with the same key before.
+    #[error("the event was annotated so before")]
+    DuplicateAnnotation,
+    /// The root of a thread must not be related to another event.
+    #[error("a thread cannot begin at an event that relates to another")]
+    ThreadOnRelation,
+    /// A room that one is in cannot be forgotten.
+    #[error("leave the room before forgetting it")]
+    StillInRoom,
+    /// No member of this server can let the caller in by a restricted rule.
+    #[error("no member here can authorise the join")]
+    CannotAuthoriseJoin,
+    /// Needs another server, and this server does not talk to others.
+    #[error("the other server cannot be reached")]
+    RemoteUnavailable,
+    /// More than the store takes in one commit.
+    #[error("the request is too large")]
+    TooLarge,
+    /// What the caller expected of its own rows did not hold; nothing was written.
+    #[error("another request was first")]
+    RiderConflict,
+    /// Other writers were first again and again.
+    #[error("other writers were first too often")]
+    Contended,
+    /// Too much is waiting for this room; try again.
+    #[error("the room is busy")]
+    Busy,
+    /// The server is stopping.
+    #[error("the server is stopping")]
+    Stopping,
+    /// The store failed.
+    #[error("could not read or write the store")]
+    Store(#[source] Arc<hearth_store::Error>),
+}
+
+impl From<hearth_store::Error> for Error {
+    fn from(error: hearth_store::Error) -> Self {
+        match error {
+            hearth_store::Error::Closed => Self::Stopping,
+            hearth_store::Error::BatchTooLarge { .. } => Self::TooLarge,
+            error => Self::Store(Arc::new(error)),
+        }
+    }
+}
+
+impl From<BuildError> for Error {
+    fn from(error: BuildError) -> Self {
+        Self::Build(error)
+    }
+}
+
+impl From<AuthError> for Error {
+    fn from(error: AuthError) -> Self {
+        Self::Forbidden(error)
+    }
+}
+
+/// What this crate's functions return.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

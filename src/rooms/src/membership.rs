@@ -1,0 +1,568 @@
+//! Joining, leaving, inviting and the like: what stands before the room's own rules, and who is in a room.
+
+use hearth_data::accounts::profiles;
+use hearth_data::members::{self, MemberRow, UserRoomRow};
+use hearth_data::row::Json;
+use hearth_data::{RoomNo, rooms, timeline};
+use hearth_event::canonical::{Object, Value};
+use hearth_event::{Draft, Pdu, client};
+use hearth_store::Position;
+use ruma::events::room::member::MembershipState;
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, RoomOrAliasId, UserId};
+use serde_json::value::RawValue;
+
+use crate::queue::submit;
+use crate::read::{client_event, list};
+use crate::stage::{Intent, Stage};
+use crate::{Error, Result, Rider, Rooms, content};
+
+/// How many rows are read at once.
+const PAGE: usize = 1_000;
+/// Most conditions of a restricted join rule, and most users asked to authorise, that are looked at.
+const RESTRICTED_MAX: usize = 100;
+/// State that helps somebody who is not in the room to decide whether to join.
+const STRIPPED: [(&str, &str); 7] = [
+    ("m.room.create", ""),
+    ("m.room.join_rules", ""),
+    ("m.room.canonical_alias", ""),
+    ("m.room.avatar", ""),
+    ("m.room.name", ""),
+    ("m.room.topic", ""),
+    ("m.room.encryption", ""),
+];
+
+/// What somebody wants to become of a membership.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    Join(Guest),
+    Leave,
+    Knock,
+    Invite {
+        is_direct: bool,
+    },
+    Kick,
+    Ban,
+    Unban,
+    /// The member event is to say what the profile says now.
+    Renew,
+}
+
+/// Whether a user who joins is a guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Guest {
+    Yes,
+    No,
+}
+
+/// A change of membership that somebody wants.
+#[derive(Clone, Debug)]
+pub(crate) struct MemberAsk {
+    pub(crate) action: Action,
+    pub(crate) sender: OwnedUserId,
+    pub(crate) target: OwnedUserId,
+    pub(crate) reason: Option<String>,
+}
+
+/// A change of somebody else's membership.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TargetChange {
+    /// Invite.
+    Invite,
+    /// Remove a member, or take back an invite.
+    Kick,
+    /// Ban.
+    Ban,
+    /// Lift a ban.
+    Unban,
+}
+
+/// Which members are asked for.
+#[derive(Clone, Debug, Default)]
+pub struct MemberFilter {
+    /// Those as they were at this position; now if absent.
+    pub at: Option<Position>,
+    /// Only these.
+    pub membership: Option<MembershipState>,
+    /// Not these.
+    pub not_membership: Option<MembershipState>,
+}
+
+/// A joined member as `/joined_members` shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JoinedMember {
+    /// The user.
+    pub user: OwnedUserId,
+    /// The display name in this room.
+    pub displayname: Option<String>,
+    /// The avatar in this room.
+    pub avatar_url: Option<String>,
+}
+
+impl Rooms {
+    /// Joins a room by id or alias. Who is in it already stays so, without a new event.
+    pub async fn join(
+        &self,
+        caller: &hearth_types::Caller,
+        room: &RoomOrAliasId,
+        reason: Option<String>,
+    ) -> Result<OwnedRoomId> {
+        let guest = if caller.is_guest {
+            Guest::Yes
+        } else {
+            Guest::No
+        };
+        self.enter(&caller.user, room, (Action::Join(guest), reason))
+            .await
+    }
+
+    /// Knocks at a room.
+    pub async fn knock(
+        &self,
+        user: &UserId,
+        room: &RoomOrAliasId,
+        reason: Option<String>,
+    ) -> Result<OwnedRoomId> {
+        self.enter(user, room, (Action::Knock, reason)).await
+    }
+
+    async fn enter(
+        &self,
+        user: &UserId,
+        room: &RoomOrAliasId,
+        (action, reason): (Action, Option<String>),
+    ) -> Result<OwnedRoomId> {
+        let room_id = match <&ruma::RoomAliasId>::try_from(room) {
+            Ok(alias) => self.resolve_alias(alias).await?.room_id,
+            Err(_) => RoomId::parse(room.as_str()).map_err(|_| Error::Invalid("not a room id"))?,
+        };
+        let room = self.number(&room_id).await.map_err(|error| match error {
+            Error::NoSuchRoom => Error::NoServerInRoom,
+            error => error,
+        })?;
+        let ask = MemberAsk {
+            action,
+            sender: user.to_owned(),
+            target: user.to_owned(),
+            reason,
+        };
+        self.change_member(room, ask, Rider::new()).await?;
+        Ok(room_id)
+    }
+
+    /// Leaves a room, declines an invite or takes back a knock.
+    pub async fn leave(
+        &self,
+        user: &UserId,
+        room_id: &RoomId,
+        reason: Option<String>,
+    ) -> Result<()> {
+        let room = self.number(room_id).await?;
+        let ask = MemberAsk {
+            action: Action::Leave,
+            sender: user.to_owned(),
+            target: user.to_owned(),
+            reason,
+        };
+        self.change_member(room, ask, Rider::new()).await
+    }
+
+    /// Invites, kicks, bans or unbans somebody.
+    pub async fn change_other(
+        &self,
+        sender: &UserId,
+        room_id: &RoomId,
+        (change, target): (TargetChange, &UserId),
+        reason: Option<String>,
+    ) -> Result<()> {
+        let room = self.number(room_id).await?;
+        let ask = MemberAsk {
+            action: match change {
+                TargetChange::Invite => Action::Invite { is_direct: false },
+                TargetChange::Kick => Action::Kick,
+                TargetChange::Ban => Action::Ban,
+                TargetChange::Unban => Action::Unban,
+            },
+            sender: sender.to_owned(),
+            target: target.to_owned(),
+            reason,
+        };
+        self.change_member(room, ask, Rider::new()).await
+    }
+
+    /// Forgets a room that was left: it is never shown to the user again, until the next invite or join.
+    pub async fn forget(&self, user: &UserId, room_id: &RoomId) -> Result<()> {
+        let room = self.number(room_id).await?;
+        submit(&self.0, room, Intent::Forget(user.to_owned()), Rider::new()).await?;
+        Ok(())
+    }
+
+    pub(crate) async fn change_member(
+        &self,
+        room: RoomNo,
+        ask: MemberAsk,
+        rider: Rider,
+    ) -> Result<()> {
+        submit(&self.0, room, Intent::Member(Box::new(ask)), rider).await?;
+        Ok(())
+    }
+
+    /// The rooms that a user has joined.
+    pub async fn joined_rooms(&self, user: &UserId) -> Result<Vec<OwnedRoomId>> {
+        let snapshot = self.snapshot().await?;
+        let mut joined = Vec::new();
+        let mut after = RoomNo(0);
+        loop {
+            let page = members::rooms_of(&*snapshot, user.as_str(), after, PAGE).await?;
+            let Some((last, _)) = page.last() else {
+                return Ok(joined);
+            };
+            after = *last;
+            for (room, row) in &page {
+                if row.membership == MembershipState::Join
+                    && let Some(head) = rooms::head(&*snapshot, *room).await?
+                {
+                    joined.push(head.room_id);
+                }
+            }
+        }
+    }
+
+    /// The joined members of a room in which the caller is joined.
+    pub async fn joined_members(
+        &self,
+        user: &UserId,
+        room_id: &RoomId,
+    ) -> Result<Vec<JoinedMember>> {
+        let reader = self.reader(user, room_id).await?;
+        if !reader.is_joined() {
+            return Err(Error::NotInRoom);
+        }
+        let mut joined = Vec::new();
+        let mut after = String::new();
+        loop {
+            let page = members::members_after(&*reader.snapshot, reader.room, &after, PAGE).await?;
+            let Some((last, _)) = page.last() else {
+                return Ok(joined);
+            };
+            after.clone_from(last);
+            let events = page
+                .iter()
+                .filter(|(_, row)| row.membership == MembershipState::Join)
+                .map(|(_, row)| row.event)
+                .collect::<Vec<_>>();
+            for row in timeline::events(&*reader.snapshot, reader.room, &events).await? {
+                joined.extend(joined_member(&reader.pdu(&row)?));
+            }
+        }
+    }
+
+    /// The member events of a room, in the client format: now, at a position, or up to when the caller left.
+    pub async fn members(
+        &self,
+        user: &UserId,
+        room_id: &RoomId,
+        filter: MemberFilter,
+    ) -> Result<Vec<Box<RawValue>>> {
+        let reader = self.reader(user, room_id).await?;
+        let state = reader.state_at(filter.at).await?;
+        let events = reader.state_events(state, Some("m.room.member")).await?;
+        let is_wanted = |event: &Pdu| {
+            let membership = content::membership(event);
+            let asked = filter.membership.is_none() || membership == filter.membership;
+            asked && (filter.not_membership.is_none() || membership != filter.not_membership)
+        };
+        let wanted = events.into_iter().filter(|(pdu, _)| is_wanted(pdu));
+        Ok(wanted
+            .map(|(pdu, _)| client_event(&pdu, self.0.clock.now()))
+            .collect())
+    }
+
+    /// The membership of a user in a room, if there is one.
+    pub async fn membership(
+        &self,
+        user: &UserId,
+        room_id: &RoomId,
+    ) -> Result<Option<MembershipState>> {
+        let room = self.number(room_id).await?;
+        let snapshot = self.snapshot().await?;
+        let row: Option<MemberRow> = members::member(&*snapshot, room, user.as_str()).await?;
+        Ok(row.map(|row| row.membership))
+    }
+}
+
+fn joined_member(event: &Pdu) -> Option<JoinedMember> {
+    Some(JoinedMember {
+        user: UserId::parse(event.state_key()?).ok()?,
+        displayname: content::text(event, "displayname"),
+        avatar_url: content::text(event, "avatar_url"),
+    })
+}
+
+/// Decides a change of membership. `None` if there is nothing to do.
+pub(crate) async fn decide(stage: &mut Stage<'_>, ask: &MemberAsk) -> Result<Option<OwnedEventId>> {
+    stage
+        .load(&[
+            ("m.room.create", ""),
+            ("m.room.member", ask.target.as_str()),
+            ("m.room.member", ask.sender.as_str()),
+        ])
+        .await?;
+    let current = stage
+        .view
+        .pdu("m.room.member", ask.target.as_str())
+        .cloned();
+    let membership = current.as_ref().and_then(content::membership);
+    if let Some(done) = check(stage, ask, membership.as_ref())? {
+        return Ok(match done {
+            Checked::AsItIs => current.map(|event| event.event_id().to_owned()),
+            Checked::Nothing => None,
+        });
+    }
+    let content = match ask.action {
+        Action::Join(guest) => join_content(stage, ask, (guest, membership)).await?,
+        Action::Renew => match renewed(stage, &ask.target, current.as_ref()).await? {
+            Some(content) => content,
+            None => return Ok(None),
+        },
+        Action::Knock => with_profile(stage, &ask.target, member(MembershipState::Knock)).await?,
+        Action::Invite { is_direct } => {
+            let mut content = member(MembershipState::Invite);
+            if is_direct {
+                content.insert("is_direct".to_owned(), Value::Bool(true));
+            }
+            with_profile(stage, &ask.target, content).await?
+        }
+        Action::Ban => member(MembershipState::Ban),
+        Action::Leave | Action::Kick | Action::Unban => member(MembershipState::Leave),
+    };
+    let content = with_reason(content, ask);
+    if let Some(current) = current
+        && current.sender() == ask.sender
+        && current.content_object() == content
+    {
+        return Ok(Some(current.event_id().to_owned()));
+    }
+    let draft = Draft {
+        sender: ask.sender.clone(),
+        kind: "m.room.member".to_owned(),
+        state_key: Some(ask.target.to_string()),
+        content: content::raw(&content)?,
+        redacts: None,
+    };
+    stage.write(&draft, None).await.map(Some)
+}
+
+enum Checked {
+    /// It is so already; the event that says so is the answer.
+    AsItIs,
+    /// There is nothing to do.
+    Nothing,
+}
+
+/// What the room's rules do not say. `Ok(None)` to go on.
+fn check(
+    stage: &Stage<'_>,
+    ask: &MemberAsk,
+    membership: Option<&MembershipState>,
+) -> Result<Option<Checked>> {
+    use MembershipState::{Ban, Invite, Join, Knock, Leave};
+    let is_pending_or_in = matches!(membership, Some(Join | Invite | Knock));
+    match (ask.action, membership) {
+        (Action::Join(_), Some(Join)) => Ok(Some(Checked::AsItIs)),
+        (Action::Leave, Some(Leave)) => Ok(Some(Checked::AsItIs)),
+        (Action::Leave, None) => Err(Error::NotInRoom),
+        (Action::Renew, membership) if membership != Some(&Join) => Ok(Some(Checked::Nothing)),
+        (Action::Invite { .. }, _) if !stage.inner.is_local(&ask.target) => {
+            Err(Error::RemoteUnavailable)
+        }
+        (Action::Invite { .. }, Some(Join)) => Err(Error::AlreadyJoined),
+        (Action::Kick, _) if !is_pending_or_in => Err(Error::TargetNotInRoom),
+        (Action::Unban, membership) if membership != Some(&Ban) => {
+            Err(Error::Refused("the user is not banned"))
+        }
+        _ => Ok(None),
+    }
+}
+
+fn member(membership: MembershipState) -> Object {
+    Object::from([("membership".to_owned(), membership.as_str().into())])
+}
+
+fn with_reason(mut content: Object, ask: &MemberAsk) -> Object {
+    if let Some(reason) = &ask.reason {
+        content.insert("reason".to_owned(), reason.as_str().into());
+    }
+    content
+}
+
+/// Adds what a local user's profile says.
+async fn with_profile(stage: &Stage<'_>, user: &UserId, mut content: Object) -> Result<Object> {
+    if !stage.inner.is_local(user) {
+        return Ok(content);
+    }
+    if let Some(profile) = profiles::profile(stage.snapshot, user.as_str()).await? {
+        let fields = [
+            ("displayname", profile.displayname()),
+            ("avatar_url", profile.avatar_url()),
+        ];
+        for (field, value) in fields {
+            if let Some(value) = value {
+                content.insert(field.to_owned(), value.into());
+            }
+        }
+    }
+    Ok(content)
+}
+
+/// The content of a member event with the profile of now; `None` if it says so already.
+async fn renewed(
+    stage: &Stage<'_>,
+    user: &UserId,
+    current: Option<&Pdu>,
+) -> Result<Option<Object>> {
+    let Some(current) = current else {
+        return Ok(None);
+    };
+    let before = current.content_object();
+    let mut content = before.clone();
+    for field in ["displayname", "avatar_url", "reason", "is_direct"] {
+        content.remove(field);
+    }
+    let content = with_profile(stage, user, content).await?;
+    let says =
+        |content: &Object| ["displayname", "avatar_url"].map(|field| content.get(field).cloned());
+    Ok((says(&content) != says(&before)).then_some(content))
+}
+
+async fn join_content(
+    stage: &mut Stage<'_>,
+    ask: &MemberAsk,
+    (guest, membership): (Guest, Option<MembershipState>),
+) -> Result<Object> {
+    stage
+        .load(&[
+            ("m.room.join_rules", ""),
+            ("m.room.power_levels", ""),
+            ("m.room.guest_access", ""),
+        ])
+        .await?;
+    let guest_access = stage
+        .view
+        .pdu("m.room.guest_access", "")
+        .and_then(|event| content::text(event, "guest_access"));
+    if guest == Guest::Yes && guest_access.as_deref() != Some("can_join") {
+        return Err(Error::Refused("guests cannot join this room"));
+    }
+    let mut content = with_profile(stage, &ask.target, member(MembershipState::Join)).await?;
+    let rule = stage.view.pdu("m.room.join_rules", "").cloned();
+    let is_restricted = rule
+        .as_ref()
+        .and_then(|event| content::text(event, "join_rule"))
+        .is_some_and(|rule| rule == "restricted" || rule == "knock_restricted");
+    if let Some(rule) = rule.filter(|_| is_restricted)
+        && membership != Some(MembershipState::Invite)
+    {
+        if !fulfils_condition(stage, &ask.target, &rule).await? {
+            return Err(Error::Refused(
+                "you are in none of the rooms that let you in",
+            ));
+        }
+        let authoriser = authoriser(stage).await?.ok_or(Error::CannotAuthoriseJoin)?;
+        let field = "join_authorised_via_users_server".to_owned();
+        content.insert(field, authoriser.into());
+    }
+    Ok(content)
+}
+
+/// The content of the first join of a room.
+pub(crate) async fn creator_join(stage: &Stage<'_>, creator: &UserId) -> Result<Box<RawValue>> {
+    content::raw(&with_profile(stage, creator, member(MembershipState::Join)).await?)
+}
+
+/// Whether a user is joined in one of the rooms that a restricted join rule names.
+async fn fulfils_condition(stage: &Stage<'_>, user: &UserId, rule: &Pdu) -> Result<bool> {
+    let content = rule.content_object();
+    let conditions = content
+        .get("allow")
+        .and_then(Value::as_array)
+        .unwrap_or(&[]);
+    for condition in conditions.iter().take(RESTRICTED_MAX) {
+        let Some(condition) = condition.as_object() else {
+            continue;
+        };
+        let text = |field: &str| condition.get(field).and_then(Value::as_str);
+        let (Some("m.room_membership"), Some(room_id)) = (text("type"), text("room_id")) else {
+            continue;
+        };
+        let Ok(room_id) = RoomId::parse(room_id) else {
+            continue;
+        };
+        let Some(room) = rooms::number(stage.snapshot, &room_id).await? else {
+            continue;
+        };
+        let row = members::member(stage.snapshot, room, user.as_str()).await?;
+        if row.is_some_and(|row| row.membership == MembershipState::Join) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// A joined local user who may invite: the creators, then those whom the power levels name.
+async fn authoriser(stage: &mut Stage<'_>) -> Result<Option<String>> {
+    let Some(power) = stage.view.power() else {
+        return Ok(None);
+    };
+    let mut candidates: Vec<OwnedUserId> = power.creators().to_vec();
+    candidates.extend(stage.view.create().map(|create| create.sender().to_owned()));
+    if let Some(levels) = stage.view.pdu("m.room.power_levels", "") {
+        let content = levels.content_object();
+        let users = content.get("users").and_then(Value::as_object);
+        let named = users.into_iter().flatten();
+        candidates.extend(named.filter_map(|(user, _)| UserId::parse(user.as_str()).ok()));
+    }
+    candidates.retain(|user| stage.inner.is_local(user) && power.can_invite(user));
+    candidates.truncate(RESTRICTED_MAX);
+    for user in candidates {
+        stage.load(&[("m.room.member", user.as_str())]).await?;
+        if stage.view.membership(&user) == Some(MembershipState::Join) {
+            return Ok(Some(user.to_string()));
+        }
+    }
+    Ok(None)
+}
+
+/// What an invited or knocking user is shown of the room, with the member event itself.
+pub(crate) async fn stripped_state(stage: &mut Stage<'_>, member: &Pdu) -> Result<Json> {
+    let sender = member.sender().to_owned();
+    let mut keys = STRIPPED.to_vec();
+    keys.push(("m.room.member", sender.as_str()));
+    stage.load(&keys).await?;
+    let events = keys
+        .iter()
+        .filter(|(_, key)| Some(*key) != member.state_key())
+        .filter_map(|(kind, key)| stage.view.pdu(kind, key))
+        .chain([member]);
+    Ok(Json::from_text(list(events.map(client::stripped))))
+}
+
+/// Marks a room as forgotten.
+pub(crate) async fn forget(stage: &mut Stage<'_>, user: &UserId) -> Result<()> {
+    let Some(row) = stage.user_room(user.as_str()).await? else {
+        return Ok(());
+    };
+    if !matches!(
+        row.membership,
+        MembershipState::Leave | MembershipState::Ban
+    ) {
+        return Err(Error::StillInRoom);
+    }
+    if !row.forgotten {
+        let forgotten = UserRoomRow {
+            forgotten: true,
+            ..row.clone()
+        };
+        stage.put_user_room(user.as_str(), &row, forgotten);
+    }
+    Ok(())
+}

@@ -1,0 +1,245 @@
+//! Sending: message events, state events, redactions.
+
+use hearth_data::txns::TxnKey;
+use hearth_event::canonical::{Object, Value};
+use hearth_event::power::creators;
+use hearth_event::{Draft, RoomVersion};
+use ruma::{EventId, OwnedEventId, RoomAliasId, RoomId};
+use serde_json::value::RawValue;
+
+use crate::queue::submit;
+use crate::stage::{EventAsk, Intent, Stage, Txn};
+use crate::{Error, Result, Rider, Rooms, Sender, content, relate};
+
+/// A message event to be sent.
+#[derive(Clone, Debug)]
+pub struct NewEvent {
+    /// The event type.
+    pub kind: String,
+    /// The content, a JSON object as the client wrote it.
+    pub content: Box<RawValue>,
+    /// The client's transaction id.
+    pub txn_id: Option<String>,
+}
+
+/// A state event to be set.
+#[derive(Clone, Debug)]
+pub struct NewState {
+    /// The event type.
+    pub kind: String,
+    /// The state key.
+    pub state_key: String,
+    /// The content, a JSON object as the client wrote it.
+    pub content: Box<RawValue>,
+}
+
+impl Rooms {
+    /// Sends a message event. A transaction id that was used before answers the first event.
+    pub async fn send(
+        &self,
+        sender: &Sender,
+        room_id: &RoomId,
+        event: NewEvent,
+    ) -> Result<OwnedEventId> {
+        self.send_with(sender, room_id, event, Rider::new()).await
+    }
+
+    /// [`Rooms::send`] with rows of the caller's own in the same commit.
+    pub async fn send_with(
+        &self,
+        sender: &Sender,
+        room_id: &RoomId,
+        event: NewEvent,
+        rider: Rider,
+    ) -> Result<OwnedEventId> {
+        let path = |txn_id: &str| format!("send/{room_id}/{}/{txn_id}", event.kind);
+        let txn = event
+            .txn_id
+            .as_deref()
+            .map(|txn_id| txn(sender, txn_id, path(txn_id)));
+        let draft = Draft {
+            sender: sender.user.clone(),
+            kind: event.kind,
+            state_key: None,
+            content: event.content,
+            redacts: None,
+        };
+        self.write_event(room_id, EventAsk { draft, txn }, rider)
+            .await
+    }
+
+    /// Sets a state event. What stands there already is answered with the event that it is.
+    pub async fn put_state(
+        &self,
+        sender: &Sender,
+        room_id: &RoomId,
+        state: NewState,
+    ) -> Result<OwnedEventId> {
+        let draft = Draft {
+            sender: sender.user.clone(),
+            kind: state.kind,
+            state_key: Some(state.state_key),
+            content: state.content,
+            redacts: None,
+        };
+        self.write_event(room_id, EventAsk { draft, txn: None }, Rider::new())
+            .await
+    }
+
+    /// Redacts an event.
+    pub async fn redact(
+        &self,
+        sender: &Sender,
+        room_id: &RoomId,
+        target: &EventId,
+        request: RedactRequest<'_>,
+    ) -> Result<OwnedEventId> {
+        let RedactRequest { reason, txn_id } = request;
+        let path = format!("redact/{room_id}/{target}/{txn_id}");
+        let reason = reason.map(|reason| ("reason".to_owned(), reason.into()));
+        let draft = Draft {
+            sender: sender.user.clone(),
+            kind: "m.room.redaction".to_owned(),
+            state_key: None,
+            content: content::raw(&reason.into_iter().collect())?,
+            redacts: Some(target.to_owned()),
+        };
+        let txn = Some(txn(sender, txn_id, path));
+        self.write_event(room_id, EventAsk { draft, txn }, Rider::new())
+            .await
+    }
+
+    async fn write_event(
+        &self,
+        room_id: &RoomId,
+        ask: EventAsk,
+        rider: Rider,
+    ) -> Result<OwnedEventId> {
+        let room = self.number(room_id).await?;
+        let intent = Intent::Event(Box::new(ask));
+        submit(&self.0, room, intent, rider).await?.event()
+    }
+}
+
+/// What a redaction says besides its target.
+#[derive(Clone, Copy, Debug)]
+pub struct RedactRequest<'a> {
+    /// Why.
+    pub reason: Option<&'a str>,
+    /// The client's transaction id.
+    pub txn_id: &'a str,
+}
+
+fn txn(sender: &Sender, txn_id: &str, path: String) -> Txn {
+    let device = sender.device.as_ref().map(ToString::to_string);
+    Txn {
+        key: TxnKey {
+            user: sender.user.to_string(),
+            device: device.unwrap_or_default(),
+            path,
+        },
+        txn_id: txn_id.to_owned(),
+    }
+}
+
+/// What a client may not send although the room's rules would allow it.
+pub(crate) async fn check(stage: &mut Stage<'_>, draft: &Draft) -> Result<()> {
+    match (draft.kind.as_str(), draft.state_key.as_deref()) {
+        ("m.room.create", Some(_)) => Err(Error::Refused("the create event cannot be sent")),
+        ("m.room.canonical_alias", Some("")) => check_aliases(stage, draft).await,
+        ("m.room.power_levels", Some("")) => check_creators(stage, draft).await,
+        ("m.room.redaction", None) => check_redaction(stage, draft).await,
+        _ => relate::check(stage, draft).await,
+    }
+}
+
+/// From version 12 on, creators have no entry in the power levels.
+async fn check_creators(stage: &mut Stage<'_>, draft: &Draft) -> Result<()> {
+    if stage.view.version < RoomVersion::V12 {
+        return Ok(());
+    }
+    stage.load(&[("m.room.create", "")]).await?;
+    let content = content::object(&draft.content)?;
+    let users = content.get("users").and_then(Value::as_object);
+    let creators = stage.view.create().map(creators).unwrap_or_default();
+    let names_creator = users.is_some_and(|users| {
+        creators
+            .iter()
+            .any(|creator| users.contains_key(creator.as_str()))
+    });
+    match names_creator {
+        true => Err(Error::BadContent("creators cannot have a power level")),
+        false => Ok(()),
+    }
+}
+
+/// Aliases that are new in the event must lead to this room.
+async fn check_aliases(stage: &mut Stage<'_>, draft: &Draft) -> Result<()> {
+    stage.load(&[("m.room.canonical_alias", "")]).await?;
+    let known = stage
+        .view
+        .pdu("m.room.canonical_alias", "")
+        .and_then(|event| alias_names(&event.content_object()).ok())
+        .unwrap_or_default();
+    for alias in alias_names(&content::object(&draft.content)?)? {
+        if known.contains(&alias) {
+            continue;
+        }
+        RoomAliasId::parse(alias.as_str())
+            .map_err(|_| Error::Invalid("an alias is not well-formed"))?;
+        let row = hearth_data::rooms::alias(stage.snapshot, &alias).await?;
+        if row.is_none_or(|row| row.room_id != stage.room_id()) {
+            return Err(Error::BadAlias(alias));
+        }
+    }
+    Ok(())
+}
+
+fn alias_names(content: &Object) -> Result<Vec<String>> {
+    const NO_TEXT: Error = Error::Invalid("an alias is not a string");
+    let text = |value: &Value| value.as_str().map(ToOwned::to_owned);
+    let mut names = Vec::new();
+    match content.get("alias") {
+        None | Some(Value::Null) => {}
+        Some(alias) => names.push(text(alias).ok_or(NO_TEXT)?),
+    }
+    match content.get("alt_aliases") {
+        None | Some(Value::Null) => {}
+        Some(Value::Array(aliases)) => {
+            for alias in aliases {
+                names.push(text(alias).ok_or(NO_TEXT)?);
+            }
+        }
+        Some(_) => return Err(Error::Invalid("`alt_aliases` is not a list")),
+    }
+    names.retain(|name| !name.is_empty());
+    Ok(names)
+}
+
+/// One's own events, or with the power to redact others'. The room's rules would let all users of a server redact
+/// each other's events: they trust the server with this check.
+async fn check_redaction(stage: &mut Stage<'_>, draft: &Draft) -> Result<()> {
+    stage
+        .load(&[("m.room.create", ""), ("m.room.power_levels", "")])
+        .await?;
+    let may_redact = stage
+        .view
+        .power()
+        .is_some_and(|power| power.can_redact(&draft.sender));
+    if may_redact {
+        return Ok(());
+    }
+    let in_content = || {
+        let content = content::object(&draft.content).ok()?;
+        let target = content.get("redacts")?.as_str()?;
+        EventId::parse(target).ok()
+    };
+    let Some(target) = draft.redacts.clone().or_else(in_content) else {
+        return Err(Error::BadContent("`redacts` is missing"));
+    };
+    match stage.event(&target).await? {
+        Some((_, _, event)) if event.sender() == draft.sender => Ok(()),
+        Some(_) => Err(Error::Refused("you may not redact others' events")),
+        None => Err(Error::NoSuchEvent),
+    }
+}
