@@ -5,6 +5,7 @@
 pub mod accounts;
 pub mod append;
 pub mod changes;
+pub mod counts;
 pub mod jobs;
 pub mod members;
 pub mod meta;

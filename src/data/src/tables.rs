@@ -13,6 +13,7 @@ use crate::accounts::tokens::BriefTokens;
 use crate::accounts::users::{RegistrationTokenRow, ThreepidOwnerRow, ThreepidRow, UserRow};
 use crate::append::EventRow;
 use crate::changes::ChangeRow;
+use crate::counts::CountRow;
 use crate::jobs::JobRow;
 use crate::members::{MemberRow, UserRoomRow};
 use crate::meta::MetaRow;
@@ -147,6 +148,9 @@ pub const RECEIPTS: Table<(RoomNo, String, String, String), ReceiptRow> =
 pub const RECEIPTS_AT: Table<(RoomNo, Position, (String, String, String)), ()> =
     Table::new(0x61, "receipts_at", Profile::Scan);
 
+/// (local user, room) → checkpoint of unread counts. Derived; written and read by `sync`.
+pub const COUNTS: Table<(String, RoomNo), CountRow> = Table::new(0x62, "counts", Profile::Point);
+
 /// Every table, for the engine that must know how each is used and for tools.
 pub const CATALOGUE: &[TableInfo] = &[
     META.info(),
@@ -192,4 +196,5 @@ pub const CATALOGUE: &[TableInfo] = &[
     FILTERS.info(),
     RECEIPTS.info(),
     RECEIPTS_AT.info(),
+    COUNTS.info(),
 ];

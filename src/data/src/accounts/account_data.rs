@@ -151,3 +151,10 @@ pub fn clear(batch: &mut Batch, user: &str) {
     ACCOUNT_DATA_AT.delete_range(batch, ACCOUNT_DATA_AT.prefix(&user));
     ACCOUNT_DATA_COUNTS.delete(batch, &user);
 }
+
+/// A user's account data of one room.
+pub async fn of_room(snapshot: &dyn Snapshot, user: &str, room: &str) -> Result<Vec<AccountDatum>> {
+    let range = ACCOUNT_DATA.prefix(&(user.to_owned(), room.to_owned()));
+    let rows = ACCOUNT_DATA.range(snapshot, range, ROWS_MAX).await?;
+    Ok(rows.into_iter().map(|(key, row)| datum(key, row)).collect())
+}
