@@ -6,12 +6,22 @@ use ruma::room_version_rules::EventIdFormatVersion;
 use sha2::{Digest as _, Sha256};
 
 use crate::RoomVersion;
-use crate::canonical::{Object, to_string_without};
+use crate::canonical::{Object, Value, to_string_without};
+use crate::keys::decode_base64;
 
 /// SHA-256 of the event without `unsigned`, `signatures` and `hashes`.
 pub(crate) fn content_hash(event: &Object) -> [u8; 32] {
     let text = to_string_without(event, &["unsigned", "signatures", "hashes"]);
     Sha256::digest(text.as_bytes()).into()
+}
+
+/// Whether the event has the content hash that it claims to have.
+pub(crate) fn is_intact(event: &Object) -> bool {
+    let claimed = event
+        .get("hashes")
+        .and_then(Value::as_object)
+        .and_then(|hashes| decode_base64(hashes.get("sha256")?.as_str()?));
+    claimed.as_deref() == Some(content_hash(event).as_slice())
 }
 
 /// SHA-256 of the redacted event without `signatures` and `unsigned`. (In versions 1 and 2 the event id is part of

@@ -273,6 +273,11 @@ impl Pdu {
         )))
     }
 
+    /// Whether the content hash fits: not so once the event was redacted.
+    pub fn is_intact(&self) -> bool {
+        hash::is_intact(&self.to_object())
+    }
+
     /// The content read as power levels.
     pub(crate) fn levels(&self) -> &Levels {
         self.0

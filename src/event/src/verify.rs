@@ -6,7 +6,7 @@ use hearth_types::UnixMs;
 use ruma::{EventId, OwnedServerName, ServerName, UserId};
 
 use crate::canonical::{self, Object, Value};
-use crate::keys::{decode_base64, verify_bytes};
+use crate::keys::verify_bytes;
 use crate::pdu::read_object;
 use crate::redact::redacted;
 use crate::{FormatError, Pdu, RoomVersion, VerifyKey, hash};
@@ -60,11 +60,7 @@ pub fn received(
             keys(server, key_id).filter(|key| is_in_time(version, &pdu, key.valid_until))
         })?;
     }
-    let claimed = event
-        .get("hashes")
-        .and_then(Value::as_object)
-        .and_then(|hashes| decode_base64(hashes.get("sha256")?.as_str()?));
-    if claimed.as_deref() == Some(hash::content_hash(&event).as_slice()) {
+    if hash::is_intact(&event) {
         Ok(Received::Intact(pdu))
     } else {
         let pdu = Pdu::from_stored(
