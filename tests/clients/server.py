@@ -23,8 +23,10 @@ def settings(port: int, data: Path) -> dict[str, str]:
     return {
         "HEARTH_SERVER_NAME": "localhost",
         "HEARTH_LISTEN": f"127.0.0.1:{port}",
-        "HEARTH_DATA": str(data),
+        "HEARTH_DATA_DIR": str(data),
         "HEARTH_LOG__FORMAT": "text",
+        # The clients send as fast as they are answered; limits have tests of their own.
+        "HEARTH_RATE_LIMITS__ENABLED": "false",
     }
 
 

@@ -1,4 +1,4 @@
-"""Two kinds of users with one face: matrix-nio in this process, matrix-js-sdk in a Node process (agent.mjs)."""
+"""Two kinds of users with one face: matrix-nio in this process, matrix-js-sdk in a Node process (js_user.mjs)."""
 
 import asyncio
 import json
@@ -211,7 +211,7 @@ class JsUser:
         node = os.environ.get("HEARTH_TEST_NODE", "node")
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
-                node, str(Path(__file__).with_name("agent.mjs")),
+                node, str(Path(__file__).with_name("js_user.mjs")),
                 stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=log, limit=64 * 1024 * 1024,
             )
         self.reader = asyncio.create_task(self._read())

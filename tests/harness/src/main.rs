@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum as _};
 use hearth_harness::{
     Result,
     bench::{self, Part, Sizes},
@@ -27,23 +27,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Test {
     /// Kill -9 at random moments while senders run at full speed.
-    Crash {
-        /// How many kills.
-        #[arg(long, default_value_t = 100)]
-        rounds: usize,
-        /// How many users send at once.
-        #[arg(long, default_value_t = 8)]
-        senders: usize,
-        /// Into how many rooms.
-        #[arg(long, default_value_t = 3)]
-        rooms: usize,
-        /// At each kill, cut every file back to its last synced length.
-        #[arg(long)]
-        lose_unsynced: bool,
-        /// Tell the server not to sync; then this test passes only if it finds a loss.
-        #[arg(long, requires = "lose_unsynced")]
-        expect_loss: bool,
-    },
+    Crash(CrashTest),
     /// A disk that is full for a while.
     DiskFull,
     /// Nonsense for every route.
@@ -56,26 +40,48 @@ enum Test {
         only: Option<String>,
     },
     /// What each act of a client costs the server.
-    Bench {
-        /// Only these parts.
-        #[arg(long, value_delimiter = ',')]
-        parts: Vec<Part>,
-        /// Small sizes and fewer runs, for a look while working.
-        #[arg(long)]
-        quick: bool,
-        /// Runs per figure; the median counts.
-        #[arg(long)]
-        runs: Option<usize>,
-        /// Measure this homeserver instead of Hearth.
-        #[arg(long, requires = "peer_pid")]
-        peer: Option<String>,
-        /// Its process id.
-        #[arg(long)]
-        peer_pid: Option<u32>,
-        /// Write the figures here as JSON, too.
-        #[arg(long)]
-        json: Option<PathBuf>,
-    },
+    Bench(Bench),
+}
+
+#[derive(Debug, Args)]
+struct CrashTest {
+    /// How many kills.
+    #[arg(long, default_value_t = 100)]
+    rounds: usize,
+    /// How many users send at once.
+    #[arg(long, default_value_t = 8)]
+    senders: usize,
+    /// Into how many rooms.
+    #[arg(long, default_value_t = 3)]
+    rooms: usize,
+    /// At each kill, cut every file back to its last synced length.
+    #[arg(long)]
+    lose_unsynced: bool,
+    /// Tell the server not to sync; then this test passes only if it finds a loss.
+    #[arg(long, requires = "lose_unsynced")]
+    expect_loss: bool,
+}
+
+#[derive(Debug, Args)]
+struct Bench {
+    /// Only these parts.
+    #[arg(long, value_delimiter = ',')]
+    parts: Vec<Part>,
+    /// Small sizes and fewer runs, for a look while working.
+    #[arg(long)]
+    quick: bool,
+    /// Runs per figure; the median counts.
+    #[arg(long)]
+    runs: Option<usize>,
+    /// Measure this homeserver instead of Hearth.
+    #[arg(long, requires = "peer_pid")]
+    peer: Option<String>,
+    /// Its process id.
+    #[arg(long)]
+    peer_pid: Option<u32>,
+    /// Write the figures here as JSON, too.
+    #[arg(long)]
+    json: Option<PathBuf>,
 }
 
 #[tokio::main]
@@ -98,80 +104,69 @@ async fn run(arguments: Arguments) -> Result<bool> {
         .folder
         .unwrap_or_else(|| temporary.path().to_owned());
     std::fs::create_dir_all(&folder)?;
+    let folder = folder.canonicalize()?;
     let seed = arguments.seed.unwrap_or_else(rand::random);
     let mut report = Report::default();
     match arguments.command {
-        Test::Crash {
-            rounds,
-            senders,
-            rooms,
-            lose_unsynced,
-            expect_loss,
-        } => {
-            let disk = match (lose_unsynced, expect_loss) {
-                (false, _) => DiskKind::Keeps,
-                (true, false) => DiskKind::Loses,
-                (true, true) => DiskKind::LosesUnsynced,
-            };
+        Test::Crash(test) => {
             println!("crash test, seed {seed}");
-            let found = crash::run(
-                crash::Options {
-                    rounds,
-                    senders,
-                    rooms,
-                    disk,
-                    seed,
-                },
-                &folder,
-            )
-            .await;
+            let disk = test.disk();
+            let found = crash::run(test.options(seed), &folder).await;
             crash_report(&mut report, disk, found);
         }
         Test::DiskFull => report.check("full disk", disk_full::run(&folder).await),
         Test::Fuzz { random, only } => {
             println!("fuzz test, seed {seed}");
-            report.check(
-                "fuzz",
-                fuzz::run(fuzz::Options { random, seed, only }, &folder).await,
-            );
+            let options = fuzz::Options { random, seed, only };
+            report.check("fuzz", fuzz::run(options, &folder).await);
         }
-        Test::Bench {
-            parts,
-            quick,
-            runs,
-            peer,
-            peer_pid,
-            json,
-        } => {
-            let sizes = if quick { Sizes::QUICK } else { Sizes::FULL };
-            let runs = runs.unwrap_or(if quick { 3 } else { 5 });
-            let parts = if parts.is_empty() { all_parts() } else { parts };
-            let peer = peer.zip(peer_pid);
-            println!(
-                "{}",
-                bench::run(
-                    bench::Options {
-                        parts,
-                        sizes,
-                        runs,
-                        peer,
-                        json
-                    },
-                    &folder
-                )
-                .await?
-            );
+        Test::Bench(bench) => {
+            println!("{}", bench::run(bench.options(), &folder).await?);
             return Ok(true);
         }
     }
     Ok(report.close())
 }
 
-fn all_parts() -> Vec<Part> {
-    use Part::{Idle, Joins, Members, Memory, Messages, Polls, Sends, Start, Sync};
-    vec![
-        Idle, Sends, Messages, Polls, Sync, Members, Joins, Memory, Start,
-    ]
+impl CrashTest {
+    fn disk(&self) -> DiskKind {
+        match (self.lose_unsynced, self.expect_loss) {
+            (false, _) => DiskKind::Keeps,
+            (true, false) => DiskKind::Loses,
+            (true, true) => DiskKind::LosesUnsynced,
+        }
+    }
+
+    fn options(&self, seed: u64) -> crash::Options {
+        crash::Options {
+            rounds: self.rounds,
+            senders: self.senders,
+            rooms: self.rooms,
+            disk: self.disk(),
+            seed,
+        }
+    }
+}
+
+impl Bench {
+    fn options(self) -> bench::Options {
+        let everything = || Part::value_variants().to_vec();
+        bench::Options {
+            parts: if self.parts.is_empty() {
+                everything()
+            } else {
+                self.parts
+            },
+            sizes: if self.quick {
+                Sizes::QUICK
+            } else {
+                Sizes::FULL
+            },
+            runs: self.runs.unwrap_or(if self.quick { 3 } else { 5 }),
+            peer: self.peer.zip(self.peer_pid),
+            json: self.json,
+        }
+    }
 }
 
 fn crash_report(report: &mut Report, disk: DiskKind, found: Result<crash::Summary>) {

@@ -24,7 +24,7 @@ use crate::{
 pub use table::{Row, Table};
 use target::Target;
 
-/// What can be measured by itself.
+/// What can be measured by itself, in the order in which it is measured: the large rooms come late, memory and start last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Part {
     /// Memory of an idle server.
@@ -37,10 +37,10 @@ pub enum Part {
     Polls,
     /// Syncs with few and many joined rooms.
     Sync,
-    /// Joins into a small and a large room.
-    Joins,
     /// Sends into rooms of few and many members.
     Members,
+    /// Joins into a small and a large room.
+    Joins,
     /// Memory after everything.
     Memory,
     /// Start with an empty and a full store.
