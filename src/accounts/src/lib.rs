@@ -36,6 +36,9 @@ use hearth_store::{Backend, Batch, Snapshot};
 use hearth_types::{Clock, Ids};
 use ruma::UserId;
 
+pub use hearth_data::row::Json;
+pub use hearth_store::Error as StoreError;
+
 pub use crate::account_data::AccountDataError;
 pub use crate::devices::Device;
 pub use crate::error::{Error, NameError};
