@@ -1,0 +1,85 @@
+//! Profiles.
+
+use axum::Router;
+use axum::extract::{FromRef, State};
+use hearth_accounts::Accounts;
+use hearth_http::{ApiError, Gate, RawJson, Ruma, route};
+use ruma::api::client::profile::{
+    delete_profile_field, get_profile, get_profile_field, set_profile_field,
+};
+use ruma::{OwnedUserId, UserId};
+use serde_json::{Map, Value};
+
+use super::error::accounts_error;
+use super::unparsed::Unparsed;
+use super::{answer, done, must_be, object};
+
+pub(super) fn router<S>() -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+    Gate: FromRef<S>,
+    Accounts: FromRef<S>,
+{
+    let router = Router::new();
+    let router = route::<get_profile::v3::Request, _, _, _>(router, profile);
+    let router = route::<get_profile_field::v3::Request, _, _, _>(router, profile_field);
+    let router = route::<set_profile_field::v3::Request, _, _, _>(router, set);
+    route::<delete_profile_field::v3::Request, _, _, _>(router, delete)
+}
+
+/// GET /_matrix/client/v3/profile/{userId}
+async fn profile(
+    State(accounts): State<Accounts>,
+    request: Ruma<get_profile::v3::Request>,
+) -> Result<RawJson, ApiError> {
+    answer(&load(&accounts, &request.body.user_id).await?)
+}
+
+/// GET /_matrix/client/v3/profile/{userId}/{keyName}
+async fn profile_field(
+    State(accounts): State<Accounts>,
+    request: Ruma<get_profile_field::v3::Request>,
+) -> Result<RawJson, ApiError> {
+    let mut profile = load(&accounts, &request.body.user_id).await?;
+    let field = request.body.field.as_str();
+    let value = profile.remove_entry(field);
+    let value = value.ok_or_else(|| ApiError::not_found("This profile field is not set"))?;
+    answer(&Map::from_iter([value]))
+}
+
+async fn load(accounts: &Accounts, user: &UserId) -> Result<Map<String, Value>, ApiError> {
+    let profile = accounts.profile(user).await.map_err(accounts_error)?;
+    profile.ok_or_else(|| ApiError::not_found("Unknown user"))
+}
+
+/// PUT /_matrix/client/v3/profile/{userId}/{keyName}
+async fn set(
+    State(accounts): State<Accounts>,
+    request: Ruma<Unparsed<set_profile_field::v3::Request>>,
+) -> Result<RawJson, ApiError> {
+    let caller = request.caller()?;
+    let user: OwnedUserId = request.body.path(0)?;
+    let field: String = request.body.path(1)?;
+    must_be(caller, &user)?;
+    let body = object(&request.json)?;
+    let value = body.get(&field);
+    let value = value.ok_or_else(|| ApiError::missing_param(format!("Missing {field}")))?;
+    accounts
+        .profile_set(&user, &field, Some(value))
+        .await
+        .map_err(accounts_error)?;
+    Ok(done())
+}
+
+/// DELETE /_matrix/client/v3/profile/{userId}/{keyName}
+async fn delete(
+    State(accounts): State<Accounts>,
+    request: Ruma<delete_profile_field::v3::Request>,
+) -> Result<RawJson, ApiError> {
+    must_be(request.caller()?, &request.body.user_id)?;
+    accounts
+        .profile_set(&request.body.user_id, request.body.field.as_str(), None)
+        .await
+        .map_err(accounts_error)?;
+    Ok(done())
+}

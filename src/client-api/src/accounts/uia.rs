@@ -1,0 +1,76 @@
+//! User-interactive authentication on the wire.
+
+use hearth_accounts::{Accounts, Challenge, Failure, Flows, UiaAnswer, UiaCall};
+use hearth_http::{ApiError, Ruma};
+use http::StatusCode;
+use ruma::api::IncomingRequest;
+use serde_json::{Value, json};
+
+use super::error::accounts_error;
+use super::unparsed::Unparsed;
+
+/// A request that has passed authentication.
+pub(super) struct Authenticated<T> {
+    pub(super) request: T,
+    pub(super) registration_token: Option<String>,
+}
+
+/// The request, once its user has passed a flow; until then the 401 that says what is missing.
+pub(super) async fn authenticated<T: IncomingRequest>(
+    accounts: &Accounts,
+    request: &Ruma<Unparsed<T>>,
+    flows: Flows,
+) -> Result<Authenticated<T>, ApiError> {
+    let call = UiaCall {
+        method: request.body.method.as_str(),
+        path: request.body.uri.path(),
+        caller: request.caller.as_ref(),
+        json: &request.json,
+        flows,
+    };
+    match accounts.uia(call).await.map_err(accounts_error)? {
+        UiaAnswer::Challenged(challenge) => Err(challenged(&challenge)),
+        UiaAnswer::Passed(passed) => {
+            let body = Value::Object(passed.body).to_string();
+            Ok(Authenticated {
+                request: request.body.parse(body.as_bytes())?,
+                registration_token: passed.registration_token,
+            })
+        }
+    }
+}
+
+fn challenged(challenge: &Challenge) -> ApiError {
+    let flows = challenge.flows.0.iter();
+    let flows: Vec<Value> = flows
+        .map(|stages| {
+            let names: Vec<&str> = stages.iter().map(|stage| stage.name()).collect();
+            json!({ "stages": names })
+        })
+        .collect();
+    let completed: Vec<&str> = challenge
+        .completed
+        .iter()
+        .map(|stage| stage.name())
+        .collect();
+    let mut fields = serde_json::Map::new();
+    fields.insert("session".to_owned(), json!(challenge.session));
+    fields.insert("flows".to_owned(), json!(flows));
+    fields.insert("params".to_owned(), json!({}));
+    fields.insert("completed".to_owned(), json!(completed));
+    if let Some(failure) = challenge.failure {
+        let (errcode, message) = failed(failure);
+        fields.insert("errcode".to_owned(), json!(errcode));
+        fields.insert("error".to_owned(), json!(message));
+    }
+    ApiError::from_fields(StatusCode::UNAUTHORIZED, fields)
+}
+
+fn failed(failure: Failure) -> (&'static str, &'static str) {
+    match failure {
+        Failure::Credentials => ("M_FORBIDDEN", "Wrong password"),
+        Failure::RegistrationToken => ("M_UNAUTHORIZED", "Invalid registration token"),
+        Failure::UnknownSession => ("M_UNKNOWN", "Unknown session: please begin again"),
+        Failure::UnknownStage => ("M_UNRECOGNIZED", "This stage is in none of the flows"),
+    }
+}
