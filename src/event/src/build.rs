@@ -254,3 +254,6 @@ impl From<FormatError> for BuildError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,8 @@ mod auth;
 mod build;
 pub mod canonical;
 pub mod client;
+#[cfg(test)]
+mod fixture;
 mod glob;
 mod hash;
 mod keys;

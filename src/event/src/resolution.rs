@@ -158,6 +158,3 @@ fn occurrences(states: &[StateMap]) -> HashMap<&StateKey, HashMap<&OwnedEventId,
     }
     occurrences
 }
-
-#[cfg(test)]
-mod tests;

@@ -42,7 +42,7 @@ pub(super) fn check(room: &Room<'_>) -> Result<(), AuthError> {
 fn join_rule(room: &Room<'_>) -> String {
     (room.state)("m.room.join_rules", "")
         .and_then(|event| text(&event.content_object(), "join_rule").map(str::to_owned))
-        // Without an event the room is closed (client-server API, m.room.join_rules).
+        // Without an event the room is closed, but who was invited may come in; so other servers take it.
         .unwrap_or_else(|| "invite".to_owned())
 }
 
