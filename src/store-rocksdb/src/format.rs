@@ -14,7 +14,7 @@ const MARKER: &str = "HEARTH";
 
 /// Checks the directory of a store and marks a new one.
 pub(crate) fn check_or_mark(path: &Path) -> Result<(), Error> {
-    fs::create_dir_all(path).map_err(engine)?;
+    create_synced(path).map_err(engine)?;
     match fs::read_to_string(path.join(MARKER)) {
         Ok(text) => check(found(&text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -51,6 +51,21 @@ fn found(marker: &str) -> u32 {
         .strip_prefix("hearth-store ")
         .and_then(|number| number.parse().ok())
         .unwrap_or(0)
+}
+
+/// Makes a directory whose name survives a power loss, and those above it.
+fn create_synced(path: &Path) -> io::Result<()> {
+    let missing: Vec<&Path> = path
+        .ancestors()
+        .take_while(|directory| !directory.as_os_str().is_empty() && !directory.exists())
+        .collect();
+    fs::create_dir_all(path)?;
+    for directory in missing {
+        // The name stands in the directory above.
+        let above = directory.parent().filter(|above| *above != Path::new(""));
+        File::open(above.unwrap_or(Path::new(".")))?.sync_all()?;
+    }
+    Ok(())
 }
 
 fn write_synced(path: &Path) -> io::Result<()> {
