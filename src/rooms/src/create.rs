@@ -1,5 +1,7 @@
 //! Making rooms: all events of a new room in one commit; only the invites follow.
 
+use std::sync::atomic::Ordering;
+
 use hearth_data::RoomNo;
 use hearth_data::append::RoomBatch;
 use hearth_data::jobs::{self, JobRow, Owner};
@@ -7,6 +9,7 @@ use hearth_data::rooms::{self, AliasRow, RoomHead};
 use hearth_event::canonical::{Object, Value};
 use hearth_event::{Draft, Pdu, RoomVersion};
 use hearth_store::Batch;
+use hearth_types::UnixMs;
 use ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde_json::value::RawValue;
 
@@ -167,6 +170,7 @@ impl Rooms {
         let head = RoomHead::new(room_id, version_id(plan.version)?);
         let view = RoomView::new(room, head)?;
         let mut stage = Stage::new_room(&self.0, &*snapshot, view);
+        stage.ts_min = self.birth();
         seed(&mut stage, &plan).await?;
         let room_id = stage.room_id().to_owned();
         let has_invites = !plan.invite.is_empty();
@@ -186,6 +190,17 @@ impl Rooms {
             self.job_done((position, 0)).await?;
         }
         Ok((room, room_id))
+    }
+
+    /// A moment that no other room has been given: two equal rooms made in one millisecond would have one create event,
+    /// and from version 12 on that is one id.
+    fn birth(&self) -> UnixMs {
+        let now = self.0.clock.now().0;
+        let births = &self.0.last_birth;
+        let last = births.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |last| {
+            Some(now.max(last.saturating_add(1)))
+        });
+        UnixMs(now.max(last.unwrap_or(now).saturating_add(1)))
     }
 
     /// Who was first when the commit of a new room failed: the number and the id are nobody else's.

@@ -31,6 +31,7 @@ mod worker;
 mod tests;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use hearth_data::meta::Numbers;
 use hearth_data::state::States;
@@ -101,6 +102,8 @@ pub(crate) struct Inner {
     typing: Typing,
     // New rooms whose invites the request that made them is just sending.
     inviting: jobs::Inviting,
+    // When the youngest room was made, in milliseconds.
+    last_birth: AtomicU64,
 }
 
 /// Who writes: the part of a caller that events and transactions need.
@@ -142,6 +145,7 @@ impl Rooms {
             views,
             typing,
             inviting: jobs::Inviting::default(),
+            last_birth: AtomicU64::new(0),
         }))
     }
 

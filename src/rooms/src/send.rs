@@ -142,10 +142,17 @@ fn txn(sender: &Sender, txn_id: &str, path: String) -> Txn {
     }
 }
 
+/// A room has one create event, which comes with it.
+pub(crate) fn check_kind(draft: &Draft) -> Result<()> {
+    match draft.kind.as_str() {
+        "m.room.create" => Err(Error::Refused("the create event cannot be sent")),
+        _ => Ok(()),
+    }
+}
+
 /// What a client may not send although the room's rules would allow it.
 pub(crate) async fn check(stage: &mut Stage<'_>, draft: &Draft) -> Result<()> {
     match (draft.kind.as_str(), draft.state_key.as_deref()) {
-        ("m.room.create", Some(_)) => Err(Error::Refused("the create event cannot be sent")),
         ("m.room.canonical_alias", Some("")) => check_aliases(stage, draft).await,
         ("m.room.power_levels", Some("")) => check_creators(stage, draft).await,
         ("m.room.redaction", None) => check_redaction(stage, draft).await,

@@ -14,6 +14,7 @@ use hearth_data::txns::{self, TxnKey, TxnRow};
 use hearth_data::{EventNo, Place, RoomNo, StateId};
 use hearth_event::{Draft, Parents, Pdu, auth_keys_of_draft, authorize, build};
 use hearth_store::{Batch, Snapshot};
+use hearth_types::UnixMs;
 use hearth_types::limits::PREV_EVENTS_MAX;
 use ruma::events::room::member::MembershipState;
 use ruma::{OwnedEventId, OwnedUserId, RoomId, UserId};
@@ -62,6 +63,8 @@ pub(crate) struct Stage<'a> {
     pub(crate) batch: RoomBatch,
     writer: StateWriter<'a>,
     is_written: bool,
+    /// The earliest `origin_server_ts` of what is decided here.
+    pub(crate) ts_min: UnixMs,
     events: HashMap<OwnedEventId, StagedEvent>,
     user_rooms: HashMap<String, UserRoomRow>,
     txns: HashMap<TxnKey, OwnedEventId>,
@@ -106,6 +109,7 @@ impl<'a> Stage<'a> {
             batch,
             writer,
             is_written: false,
+            ts_min: UnixMs::default(),
             events: HashMap::new(),
             user_rooms: HashMap::new(),
             txns: HashMap::new(),
@@ -180,6 +184,7 @@ impl<'a> Stage<'a> {
         {
             return Ok(event_id);
         }
+        crate::send::check_kind(&ask.draft)?;
         if let Some(event_id) = self.same_state(&ask.draft).await? {
             return Ok(event_id);
         }
@@ -251,7 +256,7 @@ impl<'a> Stage<'a> {
                 .map(|event| event.event_id().to_owned())
                 .collect(),
             depth: head.depth.saturating_add(1),
-            origin_server_ts: self.inner.clock.now(),
+            origin_server_ts: self.inner.clock.now().max(self.ts_min),
             ..Parents::default()
         };
         if version <= hearth_event::RoomVersion::V2 {

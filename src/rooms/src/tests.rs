@@ -1,1 +1,8 @@
-//! Tests through the public functions.
+//! Tests through the public functions, on the memory store.
+
+mod creating;
+mod fixture;
+mod members;
+mod passing;
+mod sending;
+mod together;
