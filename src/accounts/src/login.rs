@@ -106,7 +106,7 @@ impl Accounts {
     }
 
     /// Which local user an identifier means. She need not exist.
-    pub(crate) async fn identify(&self, identifier: &Identifier) -> Result<Option<OwnedUserId>> {
+    pub async fn identify(&self, identifier: &Identifier) -> Result<Option<OwnedUserId>> {
         let user_id = match identifier {
             Identifier::User(name) => self.local_user_id(name),
             Identifier::Threepid { medium, address } => {

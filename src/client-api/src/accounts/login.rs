@@ -54,6 +54,7 @@ struct LoginBody {
 /// POST /_matrix/client/v3/login
 async fn login(
     State(accounts): State<Accounts>,
+    State(gate): State<Gate>,
     request: Ruma<Unparsed<login::v3::Request>>,
 ) -> Result<RawJson, ApiError> {
     let object = object(&request.json)?;
@@ -75,6 +76,14 @@ async fn login(
         ),
         _ => return Err(ApiError::bad_request("Unknown login type")),
     };
+    if let Login::Password { identifier, .. } = &login
+        && let Some(user) = accounts
+            .identify(identifier)
+            .await
+            .map_err(accounts_error)?
+    {
+        gate.count_login(&user)?;
+    }
     let device = NewDevice {
         device_id: body.device_id.map(Into::into),
         display_name: body.initial_device_display_name,

@@ -84,3 +84,6 @@ fn object(json: &[u8]) -> Result<Map<String, Value>, ApiError> {
     }
     serde_json::from_slice(json).map_err(|error| ApiError::bad_json(error.to_string()))
 }
+
+#[cfg(test)]
+mod tests;
