@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::hash::StateHash;
 use super::node::{Change, Inner, Node, Rest};
-use super::view::{LoadedState, Overlay, StateView};
+use super::view::{Overlay, StateView};
 use crate::{EventNo, Result, StateId};
 
 /// How many rows are read in search of a common ancestor before the tries are compared instead. Enough for two
@@ -236,18 +236,4 @@ fn differing(sides: Sides) -> Vec<Change> {
             after,
         })
         .collect()
-}
-
-/// Used by `fsck`: whether a row's own changes are what differs from its parent.
-pub(crate) async fn changes_against_parent(
-    view: &StateView<'_>,
-    row: &LoadedState,
-) -> Result<Option<Vec<Change>>> {
-    match row.parent() {
-        Some(parent) => view
-            .diff_by_trie(parent, StateId(row.number))
-            .await
-            .map(Some),
-        None => Ok(None),
-    }
 }

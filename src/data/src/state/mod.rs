@@ -11,6 +11,7 @@
 //!
 //! Does not know what the types mean, nor which state is current.
 
+mod audit;
 mod compact;
 mod diff;
 mod hash;
@@ -32,4 +33,5 @@ pub use writer::{
     CHAIN_CHANGES_MAX, CHANGES_PER_COMMIT_MAX, KeyedEvent, RUN_CHANGES, StateWriter, import_chunks,
 };
 
+pub(crate) use audit::Audit;
 pub(crate) use compact::{Reader, put_varint};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use hearth_store::{Batch, Snapshot};
 
 use super::compact::RoomItem;
-use super::hash::StateHash;
+use super::hash::{HashKey, StateHash};
 use super::node::{Change, Node, Rest, StateRow};
 use super::trie::{self, Fresh, Setting};
 use super::view::{LoadedState, StateView, States};
@@ -113,6 +113,9 @@ impl<'a> StateWriter<'a> {
         }
         let base_row = view.state_row(base).await?;
         let chain = Chain::of(base_row.as_ref());
+        let (len, fingerprint) = base_row
+            .as_ref()
+            .map_or((0, 0), |row| (row.state().len, row.state().fingerprint));
         let added = changes.len() as u64;
         let recorded = changes.len() <= ROW_CHANGES_MAX;
         let (mut fresh, trie) = if !recorded || chain.since_full + added > CHAIN_CHANGES_MAX {
@@ -141,8 +144,8 @@ impl<'a> StateWriter<'a> {
         };
         let row = StateRow {
             parent_back: if recorded { back } else { 0 },
-            len: len_after(base_row.as_ref(), &changes),
-            fingerprint: self.print_after(base_row.as_ref(), &changes),
+            len: len_after(len, &changes),
+            fingerprint: print_after(self.states.key(), fingerprint, &changes),
             changes: if recorded { changes } else { Vec::new() },
             rest,
         };
@@ -215,19 +218,6 @@ impl<'a> StateWriter<'a> {
         }
         Ok((at, sum.into_values().collect()))
     }
-
-    fn print_after(&self, base: Option<&LoadedState>, changes: &[Change]) -> u128 {
-        let key = self.states.key();
-        let print =
-            |hash, event: Option<EventNo>| event.map_or(0, |event| key.entry_print(hash, event));
-        changes.iter().fold(
-            base.map_or(0, |row| row.state().fingerprint),
-            |sum, change| {
-                sum.wrapping_sub(print(change.hash, change.before))
-                    .wrapping_add(print(change.hash, change.after))
-            },
-        )
-    }
 }
 
 /// How long the chain of a state is.
@@ -253,8 +243,8 @@ impl Chain {
     }
 }
 
-fn len_after(base: Option<&LoadedState>, changes: &[Change]) -> u64 {
-    let before = base.map_or(0, |row| row.state().len);
+/// How many entries a state of `len` entries has after changes.
+pub(super) fn len_after(len: u64, changes: &[Change]) -> u64 {
     let added = changes
         .iter()
         .filter(|change| change.before.is_none())
@@ -263,5 +253,15 @@ fn len_after(base: Option<&LoadedState>, changes: &[Change]) -> u64 {
         .iter()
         .filter(|change| change.after.is_none())
         .count() as u64;
-    before.saturating_add(added).saturating_sub(removed)
+    len.saturating_add(added).saturating_sub(removed)
+}
+
+/// The fingerprint of a state after changes.
+pub(super) fn print_after(key: &HashKey, fingerprint: u128, changes: &[Change]) -> u128 {
+    let print =
+        |hash, event: Option<EventNo>| event.map_or(0, |event| key.entry_print(hash, event));
+    changes.iter().fold(fingerprint, |sum, change| {
+        sum.wrapping_sub(print(change.hash, change.before))
+            .wrapping_add(print(change.hash, change.after))
+    })
 }
