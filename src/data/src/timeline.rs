@@ -175,3 +175,38 @@ pub fn pdu(version: RoomVersion, room_id: &RoomId, row: &EventRow) -> Result<Pdu
         reason: error.to_string(),
     })
 }
+
+/// The places of the newest events that became visible after `from` up to and including `to`: newest first, at most
+/// `limit`.
+pub async fn positions_since(
+    snapshot: &dyn Snapshot,
+    room: RoomNo,
+    from: Position,
+    to: Position,
+    limit: usize,
+) -> Result<Vec<(Position, Place)>> {
+    let range = ROOM_POSITIONS.between(&(room, from.next()), &(room, to.next()));
+    let index = ROOM_POSITIONS.range_reverse(snapshot, range, limit).await?;
+    Ok(index
+        .into_iter()
+        .map(|((_, position, _), place)| (position, place))
+        .collect())
+}
+
+/// The events at these places, in that order; absent ones are left out.
+pub async fn placed(
+    snapshot: &dyn Snapshot,
+    room: RoomNo,
+    places: &[(Position, Place)],
+) -> Result<Vec<(Position, Placed)>> {
+    let keys: Vec<_> = places.iter().map(|(_, place)| (room, *place)).collect();
+    let rows = TIMELINE.get_many(snapshot, &keys).await?;
+    let found = places.iter().zip(rows).filter_map(|((position, place), row)| {
+        let placed = Placed {
+            place: *place,
+            row: row?,
+        };
+        Some((*position, placed))
+    });
+    Ok(found.collect())
+}

@@ -24,8 +24,8 @@ pub struct SyncAsk {
     pub since: Option<Token>,
     /// A filter's id, or a filter as JSON text.
     pub filter: Option<String>,
-    /// Whether the full state of all rooms is wanted.
-    pub state: StateWanted,
+    /// How much state is wanted.
+    pub state_wanted: StateWanted,
     /// Up to where the state section goes.
     pub state_until: StateUntil,
     /// How long to wait for news.

@@ -4,11 +4,23 @@
 //!
 //! Writes nothing but derived rows (checkpoints of unread counts) and trims the log that it follows. Knows no HTTP.
 
+pub mod ask;
+
+mod bundle;
+mod counts;
 mod error;
+mod filter;
+mod json;
+mod lazy;
 mod notifier;
+mod pages;
+mod profile;
+mod render;
+mod room;
 mod service;
 mod token;
-pub mod ask;
+mod v3;
+mod viewer;
 
 pub use error::{Error, Result};
 pub use notifier::Notifier;

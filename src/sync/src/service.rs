@@ -4,20 +4,34 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use hearth_data::RoomNo;
+use hearth_data::accounts::filters;
 use hearth_data::state::States;
 use hearth_ports::TypingSource;
-use hearth_store::Backend;
+use hearth_store::{Backend, Snapshot};
 use hearth_types::Clock;
 
-use crate::ask::{ContextAsk, MessagesAsk, RelationsAsk, SyncAsk, ThreadsAsk, TimestampAsk};
-use crate::{Notifier, Result};
+use crate::ask::{
+    ContextAsk, MessagesAsk, Reader, RelationsAsk, SyncAsk, ThreadsAsk, TimestampAsk,
+};
+use crate::counts::CountsCache;
+use crate::filter::Filter;
+use crate::lazy::LazyCache;
+use crate::profile::{ReaderFacts, ReaderFactsCache};
+use crate::room::{RoomCaches, RoomReader};
+use crate::{Error, Notifier, Result, pages, v3};
+
+/// How many parsed filters are kept.
+const FILTERS_MAX: usize = 1_000;
+/// A longer filter is parsed each time.
+const FILTER_KEPT_BYTES_MAX: usize = 4_096;
 
 /// What can be set.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Longest wait of a long-poll, whatever the client asks for.
     pub timeout_max: Duration,
-    /// What caches of events may hold, in bytes.
+    /// What the newest events of watched rooms may take in memory, in bytes.
     pub cache_bytes_max: u64,
 }
 
@@ -47,18 +61,40 @@ pub struct Parts {
 
 /// The reader for clients. Cheap to clone; all clones are one.
 #[derive(Clone)]
-pub struct Sync(pub(crate) Arc<Inner>);
+pub struct Sync(Arc<Inner>);
+
+/// What reading rooms takes besides a snapshot.
+pub(crate) struct Reading {
+    pub(crate) states: Arc<States>,
+    pub(crate) rooms: RoomCaches,
+}
 
 pub(crate) struct Inner {
     pub(crate) parts: Parts,
+    pub(crate) reading: Arc<Reading>,
     pub(crate) notifier: Notifier,
+    pub(crate) lazy: LazyCache,
+    pub(crate) counts: CountsCache,
+    readers: ReaderFactsCache,
+    filters: quick_cache::sync::Cache<(String, String), Arc<Filter>>,
 }
 
 impl Sync {
     /// A reader. It answers once [`Notifier::run`] of [`Sync::notifier`] runs.
     pub fn new(parts: Parts) -> Self {
-        let notifier = Notifier::new(&parts);
-        Self(Arc::new(Inner { parts, notifier }))
+        let reading = Arc::new(Reading {
+            states: parts.states.clone(),
+            rooms: RoomCaches::new(),
+        });
+        Self(Arc::new(Inner {
+            notifier: Notifier::new(&parts, reading.clone()),
+            parts,
+            reading,
+            lazy: LazyCache::new(),
+            counts: CountsCache::new(),
+            readers: ReaderFactsCache::new(),
+            filters: quick_cache::sync::Cache::new(FILTERS_MAX),
+        }))
     }
 
     /// The follower of the log, to be run by the binary.
@@ -67,32 +103,97 @@ impl Sync {
     }
 
     /// GET `/sync`.
-    pub async fn v3(&self, _ask: SyncAsk) -> Result<Bytes> {
-        unimplemented!()
+    pub async fn v3(&self, ask: SyncAsk) -> Result<Bytes> {
+        v3::sync(&self.0, ask).await
     }
 
     /// GET `/rooms/{roomId}/messages`.
-    pub async fn messages(&self, _ask: MessagesAsk) -> Result<Bytes> {
-        unimplemented!()
+    pub async fn messages(&self, ask: MessagesAsk) -> Result<Bytes> {
+        pages::messages(&self.0, ask).await
     }
 
     /// GET `/rooms/{roomId}/context/{eventId}`.
-    pub async fn context(&self, _ask: ContextAsk) -> Result<Bytes> {
-        unimplemented!()
+    pub async fn context(&self, ask: ContextAsk) -> Result<Bytes> {
+        pages::context(&self.0, ask).await
     }
 
     /// GET `/rooms/{roomId}/relations/{eventId}` and its longer forms.
-    pub async fn relations(&self, _ask: RelationsAsk) -> Result<Bytes> {
-        unimplemented!()
+    pub async fn relations(&self, ask: RelationsAsk) -> Result<Bytes> {
+        pages::relations(&self.0, ask).await
     }
 
     /// GET `/rooms/{roomId}/threads`.
-    pub async fn threads(&self, _ask: ThreadsAsk) -> Result<Bytes> {
-        unimplemented!()
+    pub async fn threads(&self, ask: ThreadsAsk) -> Result<Bytes> {
+        pages::threads(&self.0, ask).await
     }
 
     /// GET `/rooms/{roomId}/timestamp_to_event`.
-    pub async fn timestamp_to_event(&self, _ask: TimestampAsk) -> Result<Bytes> {
-        unimplemented!()
+    pub async fn timestamp_to_event(&self, ask: TimestampAsk) -> Result<Bytes> {
+        pages::timestamp_to_event(&self.0, ask).await
+    }
+}
+
+impl Inner {
+    /// Opens a room in a snapshot.
+    pub(crate) async fn room<'a>(
+        &'a self,
+        snapshot: &'a dyn Snapshot,
+        room: RoomNo,
+    ) -> Result<Option<RoomReader<'a>>> {
+        RoomReader::open(snapshot, room, &self.reading.states, &self.reading.rooms).await
+    }
+
+    /// Opens a room that a user asks about by its id.
+    pub(crate) async fn room_by_id<'a>(
+        &'a self,
+        snapshot: &'a dyn Snapshot,
+        room_id: &ruma::RoomId,
+    ) -> Result<RoomReader<'a>> {
+        let room = hearth_data::rooms::number(snapshot, room_id).await?;
+        let room = room.ok_or(Error::NotInRoom)?;
+        self.room(snapshot, room).await?.ok_or(Error::NotInRoom)
+    }
+
+    /// What concerns the reader in all rooms: whom she ignores, her push rules.
+    pub(crate) async fn reader_facts(
+        &self,
+        snapshot: &dyn Snapshot,
+        reader: &Reader,
+    ) -> Result<Arc<ReaderFacts>> {
+        let user = reader.user.as_str();
+        if let Some(facts) = self.readers.get(user)
+            && !self.notifier.has_data_since(user, facts.at)
+        {
+            return Ok(facts);
+        }
+        let facts = Arc::new(ReaderFacts::load(snapshot, &reader.user).await?);
+        self.readers.put(user, facts.clone());
+        Ok(facts)
+    }
+
+    /// A filter, given as its id or as JSON text.
+    pub(crate) async fn filter(&self, reader: &Reader, given: Option<&str>) -> Result<Arc<Filter>> {
+        let Some(given) = given.filter(|given| !given.is_empty()) else {
+            return Ok(Arc::default());
+        };
+        let is_json = given.trim_start().starts_with('{');
+        // The same text means the same for everybody; an id only for its owner.
+        let owner = if is_json { "" } else { reader.user.as_str() };
+        let key = (owner.to_owned(), given.to_owned());
+        if let Some(filter) = self.filters.get(&key) {
+            return Ok(filter);
+        }
+        let filter = if is_json {
+            Filter::parse(given)?
+        } else {
+            let snapshot = self.parts.store.snapshot().await?;
+            let stored = filters::filter(&*snapshot, reader.user.as_str(), given).await?;
+            Filter::parse(stored.ok_or(Error::NoSuchFilter)?.text())?
+        };
+        let filter = Arc::new(filter);
+        if given.len() <= FILTER_KEPT_BYTES_MAX {
+            self.filters.insert(key, filter.clone());
+        }
+        Ok(filter)
     }
 }

@@ -91,7 +91,17 @@ mod tests {
 
     #[test]
     fn anything_else_is_no_token() {
-        for text in ["", "s", "p", "x1", "s-1", "s1_t", "p1.5", "s1_t1_t1", "p99999999999999999999"] {
+        for text in [
+            "",
+            "s",
+            "p",
+            "x1",
+            "s-1",
+            "s1_t",
+            "p1.5",
+            "s1_t1_t1",
+            "p99999999999999999999",
+        ] {
             assert!(text.parse::<Token>().is_err(), "{text}");
         }
     }

@@ -1,0 +1,414 @@
+//! What the notifier remembers: connected users with the rooms that changed for them, and these rooms' members.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hearth_data::RoomNo;
+use hearth_data::changes::Change;
+use hearth_store::Position;
+use hearth_types::UnixMs;
+use tokio::sync::Notify;
+
+use super::tail::{Newest, Stretch, Tail};
+use crate::room::Event;
+
+/// How many users are remembered; beyond, those who have not asked for the longest time are forgotten.
+const USERS_MAX: usize = 20_000;
+/// How many of them are forgotten at once.
+const FORGOTTEN_AT_ONCE: usize = 64;
+
+/// What changed for a user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum News {
+    /// It is not remembered so far back: every room has to be looked at.
+    Unknown,
+    /// This and nothing else.
+    Known {
+        /// Rooms with events, state or receipts, oldest change first.
+        rooms: Vec<RoomNo>,
+        /// Account data.
+        has_data: bool,
+        /// Memberships.
+        has_memberships: bool,
+    },
+}
+
+type UserName = Arc<str>;
+
+/// What each stretch of the log did to the rooms that are watched, and the events redacted in it.
+type Stretches = BTreeMap<RoomNo, (Stretch, Vec<Arc<Event>>)>;
+
+/// Users and rooms. A plain value: no store, no waiting.
+#[derive(Debug)]
+pub(crate) struct Board {
+    seen: Position,
+    users: HashMap<UserName, Connected>,
+    rooms: HashMap<RoomNo, Watched>,
+    /// One entry per event at hand, oldest first; tells whose turn it is to be forgotten.
+    events: VecDeque<RoomNo>,
+    events_held: usize,
+    events_max: usize,
+}
+
+#[derive(Debug)]
+struct Watched {
+    members: HashSet<UserName>,
+    newest: Newest,
+}
+
+#[derive(Debug)]
+struct Connected {
+    wake: Arc<Notify>,
+    joined: HashSet<RoomNo>,
+    recent: Recent,
+    /// All changes after this position are remembered; `None` while the rooms are being read.
+    complete_after: Option<Position>,
+    data_at: Position,
+    membership_at: Position,
+    /// While the rooms are being read: those whose membership changed meanwhile.
+    overridden: HashSet<RoomNo>,
+    used: UnixMs,
+}
+
+/// Rooms by their last change.
+#[derive(Debug, Default)]
+struct Recent {
+    by_position: BTreeSet<(Position, RoomNo)>,
+    by_room: HashMap<RoomNo, Position>,
+}
+
+impl Recent {
+    fn touch(&mut self, room: RoomNo, position: Position) {
+        if let Some(before) = self.by_room.insert(room, position) {
+            self.by_position.remove(&(before, room));
+        }
+        self.by_position.insert((position, room));
+    }
+
+    fn remove(&mut self, room: RoomNo) {
+        if let Some(before) = self.by_room.remove(&room) {
+            self.by_position.remove(&(before, room));
+        }
+    }
+
+    fn since(&self, position: Position) -> Vec<RoomNo> {
+        let newer = self.by_position.range((position.next(), RoomNo(0))..);
+        newer.map(|(_, room)| *room).collect()
+    }
+}
+
+impl Board {
+    pub(crate) fn new(events_max: usize) -> Self {
+        Self {
+            seen: Position::ZERO,
+            users: HashMap::new(),
+            rooms: HashMap::new(),
+            events: VecDeque::new(),
+            events_held: 0,
+            events_max,
+        }
+    }
+
+    pub(super) fn start_at(&mut self, position: Position) {
+        self.seen = position;
+    }
+
+    pub(super) fn is_watched(&self, room: RoomNo) -> bool {
+        self.rooms.contains_key(&room)
+    }
+
+    /// Takes in a stretch of the log up to a position. Answers whom to wake, each once.
+    pub(super) fn apply(
+        &mut self,
+        rows: &[(Position, Vec<Change>)],
+        stretches: Stretches,
+        upto: Position,
+    ) -> Vec<Arc<Notify>> {
+        let mut woken = HashSet::new();
+        for (position, changes) in rows {
+            for change in changes {
+                self.apply_change(*position, change, &stretches, &mut woken);
+            }
+        }
+        for (room, (stretch, redacted)) in stretches {
+            self.extend(room, stretch, &redacted);
+        }
+        self.seen = upto;
+        woken
+            .iter()
+            .filter_map(|user| self.users.get(user))
+            .map(|user| user.wake.clone())
+            .collect()
+    }
+
+    fn apply_change(
+        &mut self,
+        position: Position,
+        change: &Change,
+        stretches: &Stretches,
+        woken: &mut HashSet<UserName>,
+    ) {
+        match change {
+            Change::Event { room, .. } => {
+                // Watched only since the stretches were loaded: this event is not at hand.
+                if !stretches.contains_key(room)
+                    && let Some(watched) = self.rooms.get_mut(room)
+                {
+                    self.events_held -= watched.newest.forget_before(position);
+                }
+                self.touch_members(*room, position, woken);
+            }
+            Change::Receipt { room, private_to } => {
+                if let Some(watched) = self.rooms.get_mut(room) {
+                    watched.newest.receipts_at = position;
+                }
+                match private_to {
+                    None => self.touch_members(*room, position, woken),
+                    Some(user) => self.touch_member(*room, user, position, woken),
+                }
+            }
+            Change::Member { room, user, joined } => {
+                self.member_changed(*room, user, *joined, position);
+                self.mark(user, woken);
+            }
+            Change::AccountData { user } => {
+                if let Some(connected) = self.users.get_mut(user.as_str()) {
+                    connected.data_at = position;
+                }
+                self.mark(user, woken);
+            }
+            Change::Profile { .. } => {}
+            Change::DeviceList { user } | Change::ToDevice { user } => self.mark(user, woken),
+        }
+    }
+
+    fn touch_members(&mut self, room: RoomNo, position: Position, woken: &mut HashSet<UserName>) {
+        let Some(watched) = self.rooms.get(&room) else {
+            return;
+        };
+        for user in &watched.members {
+            if let Some(connected) = self.users.get_mut(user) {
+                connected.recent.touch(room, position);
+                woken.insert(user.clone());
+            }
+        }
+    }
+
+    fn touch_member(
+        &mut self,
+        room: RoomNo,
+        user: &str,
+        position: Position,
+        woken: &mut HashSet<UserName>,
+    ) {
+        if let Some(connected) = self.users.get_mut(user)
+            && connected.joined.contains(&room)
+        {
+            connected.recent.touch(room, position);
+            self.mark(user, woken);
+        }
+    }
+
+    fn mark(&self, user: &str, woken: &mut HashSet<UserName>) {
+        if let Some((name, _)) = self.users.get_key_value(user) {
+            woken.insert(name.clone());
+        }
+    }
+
+    fn member_changed(&mut self, room: RoomNo, user: &str, joined: bool, position: Position) {
+        let Some((name, _)) = self.users.get_key_value(user) else {
+            return;
+        };
+        let name = name.clone();
+        let Some(connected) = self.users.get_mut(user) else {
+            return;
+        };
+        connected.membership_at = position;
+        if connected.complete_after.is_none() {
+            connected.overridden.insert(room);
+        }
+        if joined {
+            connected.joined.insert(room);
+            connected.recent.touch(room, position);
+            self.watch(room, name);
+        } else {
+            connected.joined.remove(&room);
+            connected.recent.remove(room);
+            self.unwatch(room, user);
+        }
+    }
+
+    fn watch(&mut self, room: RoomNo, user: UserName) {
+        let seen = self.seen;
+        let watched = self.rooms.entry(room).or_insert_with(|| Watched {
+            members: HashSet::new(),
+            newest: Newest::new(seen),
+        });
+        watched.members.insert(user);
+    }
+
+    fn unwatch(&mut self, room: RoomNo, user: &str) {
+        let Some(watched) = self.rooms.get_mut(&room) else {
+            return;
+        };
+        watched.members.remove(user);
+        if watched.members.is_empty() {
+            self.events_held -= watched.newest.len();
+            self.rooms.remove(&room);
+        }
+    }
+
+    fn extend(&mut self, room: RoomNo, stretch: Stretch, redacted: &[Arc<Event>]) {
+        let Some(watched) = self.rooms.get_mut(&room) else {
+            return;
+        };
+        for event in redacted {
+            watched.newest.replace(event);
+        }
+        let added = stretch.events.len();
+        let more = watched.newest.extend(stretch);
+        self.events_held = self.events_held.saturating_add_signed(more);
+        self.events.extend(std::iter::repeat_n(room, added));
+        // Entries may outlive what they stand for (a room that is no longer watched): bounded all the same.
+        while self.events_held > self.events_max || self.events.len() > 2 * self.events_max {
+            let Some(oldest) = self.events.pop_front() else {
+                break;
+            };
+            if self.events_held > self.events_max
+                && let Some(watched) = self.rooms.get_mut(&oldest)
+            {
+                self.events_held -= watched.newest.drop_oldest();
+            }
+        }
+    }
+
+    pub(super) fn wakes_of(&self, room: RoomNo) -> Vec<Arc<Notify>> {
+        let members = self
+            .rooms
+            .get(&room)
+            .into_iter()
+            .flat_map(|watched| &watched.members);
+        members
+            .filter_map(|user| self.users.get(user))
+            .map(|user| user.wake.clone())
+            .collect()
+    }
+
+    /// What wakes a user who is connected.
+    pub(super) fn touch_user(&mut self, user: &str, now: UnixMs) -> Option<Arc<Notify>> {
+        let connected = self.users.get_mut(user)?;
+        connected.used = now;
+        connected.complete_after.map(|_| connected.wake.clone())
+    }
+
+    /// From now on changes of the user's memberships are noted.
+    pub(super) fn begin_connect(&mut self, user: &str, now: UnixMs) -> Arc<Notify> {
+        if self.users.len() >= USERS_MAX {
+            self.forget_oldest();
+        }
+        let seen = self.seen;
+        let connected = self.users.entry(user.into()).or_insert_with(|| Connected {
+            wake: Arc::default(),
+            joined: HashSet::new(),
+            recent: Recent::default(),
+            complete_after: None,
+            data_at: seen,
+            membership_at: seen,
+            overridden: HashSet::new(),
+            used: now,
+        });
+        connected.wake.clone()
+    }
+
+    /// The rooms that the user was joined to at some moment after `begin_connect`.
+    pub(super) fn end_connect(&mut self, user: &str, joined: Vec<RoomNo>) {
+        let Some((name, _)) = self.users.get_key_value(user) else {
+            return;
+        };
+        let name = name.clone();
+        let seen = self.seen;
+        let Some(connected) = self.users.get_mut(user) else {
+            return;
+        };
+        if connected.complete_after.is_some() {
+            return;
+        }
+        connected.complete_after = Some(seen);
+        connected.data_at = connected.data_at.max(seen);
+        connected.membership_at = connected.membership_at.max(seen);
+        let overridden = std::mem::take(&mut connected.overridden);
+        let rooms: Vec<RoomNo> = joined
+            .into_iter()
+            .filter(|room| !overridden.contains(room))
+            .collect();
+        connected.joined.extend(&rooms);
+        for room in rooms {
+            self.watch(room, name.clone());
+        }
+    }
+
+    pub(super) fn news(&self, user: &str, since: Position) -> News {
+        let Some(connected) = self.users.get(user) else {
+            return News::Unknown;
+        };
+        match connected.complete_after {
+            Some(complete_after) if since >= complete_after => News::Known {
+                rooms: connected.recent.since(since),
+                has_data: connected.data_at > since,
+                has_memberships: connected.membership_at > since,
+            },
+            _ => News::Unknown,
+        }
+    }
+
+    pub(super) fn joined_of(&self, user: &str, mut rooms: Vec<RoomNo>) -> Vec<RoomNo> {
+        match self.users.get(user) {
+            Some(connected) => rooms.retain(|room| connected.joined.contains(room)),
+            None => rooms.clear(),
+        }
+        rooms
+    }
+
+    pub(super) fn tail(&self, room: RoomNo, since: Position, to: Position) -> Tail {
+        self.rooms
+            .get(&room)
+            .map(|watched| watched.newest.between(since, to))
+            .unwrap_or_default()
+    }
+
+    /// Forgets users who have not asked for some time.
+    pub(super) fn forget_idle(&mut self, now: UnixMs, idle_max: Duration) {
+        let idle = self
+            .users
+            .iter()
+            .filter(|(_, user)| now.since(user.used) > idle_max);
+        let idle: Vec<UserName> = idle.map(|(name, _)| name.clone()).collect();
+        for user in idle {
+            self.forget(&user);
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        let mut by_use: Vec<(UnixMs, UserName)> = self
+            .users
+            .iter()
+            .map(|(name, user)| (user.used, name.clone()))
+            .collect();
+        by_use.sort_unstable();
+        for (_, user) in by_use.into_iter().take(FORGOTTEN_AT_ONCE) {
+            self.forget(&user);
+        }
+    }
+
+    fn forget(&mut self, user: &str) {
+        let Some(connected) = self.users.remove(user) else {
+            return;
+        };
+        for room in connected.joined {
+            self.unwatch(room, user);
+        }
+        // A long-poll that still waits finds out that it has to connect again.
+        connected.wake.notify_waiters();
+    }
+}

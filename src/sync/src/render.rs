@@ -1,0 +1,131 @@
+//! Events as one reader is shown them.
+
+use std::sync::Arc;
+
+use hearth_event::client::{self, Unsigned};
+use hearth_event::visibility::Membership;
+use hearth_event::{Pdu, client as client_format};
+use hearth_types::UnixMs;
+use serde_json::value::RawValue;
+
+use crate::Result;
+use crate::ask::Reader;
+use crate::bundle;
+use crate::filter::EventFormat;
+use crate::profile::ReaderFacts;
+use crate::room::{Event, RoomReader};
+use crate::viewer::Viewer;
+
+/// Which fields an event has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// Without `room_id`, for sync.
+    InRoom,
+    /// With it.
+    Alone,
+}
+
+/// Who reads, when, and in which form.
+pub(crate) struct Rendering<'a> {
+    pub(crate) reader: &'a Reader,
+    pub(crate) facts: &'a ReaderFacts,
+    pub(crate) now: UnixMs,
+    pub(crate) shape: Shape,
+    pub(crate) format: EventFormat,
+}
+
+impl Rendering<'_> {
+    /// An event of the timeline, with all that belongs into `unsigned`.
+    pub(crate) async fn event(
+        &self,
+        room: &RoomReader<'_>,
+        viewer: &Viewer,
+        event: &Event,
+    ) -> Result<Box<RawValue>> {
+        let relations = bundle::of(self, room, viewer, event).await?;
+        self.with_relations(room, event, relations).await
+    }
+
+    /// An event with these aggregations.
+    pub(crate) async fn with_relations(
+        &self,
+        room: &RoomReader<'_>,
+        event: &Event,
+        relations: Option<Box<RawValue>>,
+    ) -> Result<Box<RawValue>> {
+        let own = event.pdu.is("m.room.member", self.reader.user.as_str());
+        let membership = match Membership::of(&event.pdu).filter(|_| own) {
+            Some(membership) => membership,
+            None => {
+                let user = self.reader.user.as_str();
+                room.member(event.row.state_before, user).await?.membership
+            }
+        };
+        let mut unsigned = self.unsigned(event);
+        unsigned.membership = Some(membership.as_str().to_owned());
+        unsigned.relations = relations;
+        Ok(self.finish(&event.pdu, &unsigned))
+    }
+
+    /// An event of the state: what it replaced and what relates to it is left out.
+    pub(crate) fn state(&self, pdu: &Pdu) -> Box<RawValue> {
+        let unsigned = Unsigned {
+            age: Some(self.age(pdu)),
+            ..Unsigned::default()
+        };
+        self.finish(pdu, &unsigned)
+    }
+
+    fn unsigned(&self, event: &Event) -> Unsigned {
+        let (replaces_state, prev_content) = event.replaced.clone().unzip();
+        let is_sender = event.pdu.sender() == self.reader.user;
+        let txn = event.row.txn.as_ref().filter(|txn| {
+            let device = self.reader.device.as_ref();
+            is_sender && device.is_some_and(|device| device.as_str() == txn.device)
+        });
+        Unsigned {
+            age: Some(self.age(&event.pdu)),
+            transaction_id: txn.map(|txn| txn.txn_id.clone()),
+            prev_content,
+            replaces_state,
+            redacted_because: event.redaction.as_ref().map(|redaction| {
+                let unsigned = Unsigned {
+                    age: Some(self.age(redaction)),
+                    ..Unsigned::default()
+                };
+                self.client(redaction, &unsigned)
+            }),
+            membership: None,
+            relations: None,
+        }
+    }
+
+    fn finish(&self, pdu: &Pdu, unsigned: &Unsigned) -> Box<RawValue> {
+        match self.format {
+            EventFormat::Client => self.client(pdu, unsigned),
+            EventFormat::Federation => client_format::federation(pdu),
+        }
+    }
+
+    fn client(&self, pdu: &Pdu, unsigned: &Unsigned) -> Box<RawValue> {
+        match self.shape {
+            Shape::InRoom => client::sync_event(pdu, unsigned),
+            Shape::Alone => client::event(pdu, unsigned),
+        }
+    }
+
+    fn age(&self, pdu: &Pdu) -> i64 {
+        let (now, sent) = (self.now.0, pdu.origin_server_ts().0);
+        now.cast_signed().saturating_sub(sent.cast_signed())
+    }
+}
+
+/// Events that a reader may see and wants, of those given.
+pub(crate) async fn visible(
+    room: &RoomReader<'_>,
+    viewer: &Viewer,
+    facts: &ReaderFacts,
+    event: &Arc<Event>,
+) -> Result<bool> {
+    Ok(!facts.is_ignored(&event.pdu) && viewer.sees(room, event).await?)
+}

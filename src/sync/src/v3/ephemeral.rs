@@ -1,0 +1,132 @@
+//! The ephemeral section: typing and receipts.
+
+use std::collections::BTreeMap;
+
+use hearth_data::receipts::{self, ReceiptKey, ReceiptRow};
+use hearth_store::Position;
+use ruma::OwnedEventId;
+use serde_json::value::RawValue;
+
+use super::Round;
+use crate::Result;
+use crate::json::{JsonWriter, typed};
+use crate::room::RoomReader;
+
+/// How many receipts one answer holds per room.
+const RECEIPTS_MAX: usize = 10_000;
+/// The type of receipts that only their user gets.
+const PRIVATE: &str = "m.read.private";
+
+/// Ephemeral events, and whether a receipt of the user's own is among what changed (then counts may have, too).
+pub(super) async fn section(
+    round: &Round<'_>,
+    reader: &RoomReader<'_>,
+    since: Option<Position>,
+) -> Result<(Vec<Box<RawValue>>, bool)> {
+    let filter = &round.filter.room.ephemeral;
+    let wants_room = filter.wants_room(reader.name.id.as_str());
+    let mut events = Vec::new();
+    if wants_room && filter.wants_type("m.typing") {
+        events.extend(typing(round, reader, since));
+    }
+    let tail = since.map(|since| {
+        round
+            .inner
+            .notifier
+            .tail(reader.no, since, round.to.position)
+    });
+    if tail.is_some_and(|tail| tail.are_receipts_same) {
+        return Ok((events, false));
+    }
+    let from = since.unwrap_or(Position::ZERO);
+    let (snapshot, to) = (reader.snapshot, round.to.position);
+    let changed = receipts::changed(snapshot, reader.no, from, to, RECEIPTS_MAX).await?;
+    let has_own = changed.iter().any(|(key, _)| key.user == round.user());
+    if wants_room && filter.wants_type("m.receipt") {
+        events.extend(receipt(round, changed));
+    }
+    Ok((events, has_own))
+}
+
+fn typing(
+    round: &Round<'_>,
+    reader: &RoomReader<'_>,
+    since: Option<Position>,
+) -> Option<Box<RawValue>> {
+    let typing = &round.inner.parts.typing;
+    // A room that is new to the client is told as it stands.
+    let known = if since.is_some() {
+        round.since_typing()
+    } else {
+        0
+    };
+    if typing.room_version(reader.no.0) <= known {
+        return None;
+    }
+    let users = typing.users(reader.no.0);
+    if users.is_empty() && since.is_none() {
+        return None;
+    }
+    let mut json = JsonWriter::new();
+    json.begin_object();
+    json.key("user_ids");
+    json.begin_array();
+    for user in users {
+        if !round.facts.ignored.contains(user.as_str()) {
+            json.text(user.as_str());
+        }
+    }
+    json.end_array();
+    json.end_object();
+    Some(typed("m.typing", &json.finish()))
+}
+
+/// Event → receipt type → user → (time, thread).
+type Content = BTreeMap<OwnedEventId, BTreeMap<String, BTreeMap<String, (u64, String)>>>;
+
+fn receipt(round: &Round<'_>, changed: Vec<(ReceiptKey, ReceiptRow)>) -> Option<Box<RawValue>> {
+    let mut content = Content::new();
+    for (key, row) in changed {
+        if key.kind == PRIVATE && key.user != round.user() {
+            continue;
+        }
+        let kinds = content.entry(row.event_id).or_default();
+        let users = kinds.entry(key.kind).or_default();
+        // Of two at the same event the unthreaded one is told (MSC4102).
+        let is_unthreaded_there = users
+            .get(&key.user)
+            .is_some_and(|(_, thread)| thread.is_empty());
+        if !is_unthreaded_there {
+            users.insert(key.user, (row.ts.0, key.thread));
+        }
+    }
+    (!content.is_empty()).then(|| typed("m.receipt", &receipt_content(&content)))
+}
+
+fn receipt_content(content: &Content) -> String {
+    let mut json = JsonWriter::new();
+    json.begin_object();
+    for (event_id, kinds) in content {
+        json.key(event_id.as_str());
+        json.begin_object();
+        for (kind, users) in kinds {
+            json.key(kind);
+            json.begin_object();
+            for (user, (ts, thread)) in users {
+                json.key(user);
+                json.begin_object();
+                json.key("ts");
+                json.number(*ts);
+                if !thread.is_empty() {
+                    json.key("thread_id");
+                    json.text(thread);
+                }
+                json.end_object();
+            }
+            json.end_object();
+        }
+        json.end_object();
+    }
+    json.end_object();
+    json.finish()
+}

@@ -1,0 +1,222 @@
+//! A room that the user is joined to.
+
+use std::collections::BTreeMap;
+
+use hearth_data::accounts::account_data;
+use hearth_data::members::UserRoomRow;
+use hearth_data::{StateId, rooms};
+use hearth_event::visibility::Membership;
+use hearth_store::Position;
+use serde_json::value::RawValue;
+
+use super::state::{StateAsk, Stretch as StateStretch};
+use super::timeline::Stretch;
+use super::{Round, ephemeral, state, summary, timeline};
+use crate::Result;
+use crate::ask::StateWanted;
+use crate::counts::{Count, Counting, Counts};
+use crate::json::{JsonWriter, typed};
+use crate::room::RoomReader;
+use crate::viewer::Viewer;
+
+/// How many changes of one's own membership are gone back over to find out whether one was away in between.
+const MEMBERSHIPS_WALKED_MAX: usize = 100;
+
+/// What is known about the room before it is looked at.
+pub(super) struct JoinedAsk<'a> {
+    pub(super) row: &'a UserRoomRow,
+    /// Account data that changed.
+    pub(super) data: &'a [Box<RawValue>],
+    /// The user's own member event changed since the client's last sync.
+    pub(super) has_moved: bool,
+}
+
+/// The room's section; `None` if there is nothing to tell.
+pub(super) async fn section(
+    round: &Round<'_>,
+    reader: &RoomReader<'_>,
+    ask: JoinedAsk<'_>,
+) -> Result<Option<String>> {
+    let is_new = match round.since {
+        None => true,
+        Some(since) => ask.has_moved && was_away(round, reader, ask.row, since.position).await?,
+    };
+    let viewer = Viewer::joined(round.user());
+    let upto = round.to.position;
+    let since = round.since.filter(|_| !is_new).map(|since| since.position);
+    let stretch = Stretch { after: since, upto };
+    let timeline = timeline::section(round, reader, &viewer, stretch).await?;
+    let states = states(
+        round,
+        reader,
+        since,
+        timeline.events.first().map(|event| event.row.state_before),
+    )
+    .await?;
+    if is_new && let Some(told) = &round.told {
+        told.forget_room(reader.no);
+    }
+    let is_full = is_new || round.state_wanted == StateWanted::Full;
+    let summary = if is_full || states.before != states.end {
+        Some(summary::section(round, reader, states.end).await?)
+    } else {
+        None
+    };
+    let state_ask = StateAsk {
+        stretch: StateStretch {
+            before: if is_full { None } else { Some(states.before) },
+            start: states.start,
+            end: states.end,
+        },
+        heroes: summary
+            .as_ref()
+            .map_or(&[], |summary| summary.heroes.as_slice()),
+        is_full,
+    };
+    let state = state::section(round, reader, &timeline.events, state_ask).await?;
+    let (ephemeral, has_own_receipt) = ephemeral::section(round, reader, since).await?;
+    let data = room_data(round, reader, ask.data, is_new).await?;
+    let is_empty = timeline.events.is_empty()
+        && !timeline.is_limited
+        && state.is_empty()
+        && ephemeral.is_empty()
+        && data.is_empty()
+        && !has_own_receipt;
+    if is_empty && !is_full {
+        return Ok(None);
+    }
+    let mut json = JsonWriter::new();
+    json.begin_object();
+    timeline.write(&mut json);
+    json.events_field(state::field(round), &state);
+    json.events_field("ephemeral", &ephemeral);
+    json.events_field("account_data", &data);
+    if let Some(summary) = summary {
+        summary.write(&mut json);
+    }
+    write_counts(round, &counts(round, reader, &viewer).await?, &mut json);
+    json.end_object();
+    Ok(Some(json.finish()))
+}
+
+/// The states that the section lies between.
+async fn states(
+    round: &Round<'_>,
+    reader: &RoomReader<'_>,
+    since: Option<Position>,
+    start: Option<StateId>,
+) -> Result<StateStretch<StateId>> {
+    let upto = round.to.position;
+    if let Some(since) = since
+        && let Some(start) = start
+        && round
+            .inner
+            .notifier
+            .tail(reader.no, since, upto)
+            .is_state_same
+    {
+        // The state is known not to have changed; its id matters only for members that are loaded lazily.
+        return Ok(StateStretch {
+            before: start,
+            start,
+            end: start,
+        });
+    }
+    let end = rooms::state_at(reader.snapshot, reader.no, upto).await?;
+    let before = match since {
+        Some(since) => rooms::state_at(reader.snapshot, reader.no, since).await?,
+        None => StateId::EMPTY,
+    };
+    Ok(StateStretch {
+        before,
+        start: start.unwrap_or(end),
+        end,
+    })
+}
+
+/// Whether the user was anything but joined at some moment since a position.
+async fn was_away(
+    round: &Round<'_>,
+    reader: &RoomReader<'_>,
+    row: &UserRoomRow,
+    since: Position,
+) -> Result<bool> {
+    let mut number = row.event;
+    for _ in 0..MEMBERSHIPS_WALKED_MAX {
+        let Some((_, event, _)) = reader.stored(number).await? else {
+            return Ok(true);
+        };
+        if event.position <= since {
+            return Ok(false);
+        }
+        let before = reader.member(event.state_before, round.user()).await?;
+        match before.event {
+            Some(earlier) if before.membership == Membership::Join => number = earlier,
+            _ => return Ok(true),
+        }
+    }
+    Ok(true)
+}
+
+/// The room's account data: what changed, or all of it for a room that is new to the client.
+async fn room_data(
+    round: &Round<'_>,
+    reader: &RoomReader<'_>,
+    changed: &[Box<RawValue>],
+    is_new: bool,
+) -> Result<Vec<Box<RawValue>>> {
+    let filter = &round.filter.room.account_data;
+    if !filter.wants_room(reader.name.id.as_str()) {
+        return Ok(Vec::new());
+    }
+    if !is_new || round.since.is_none() {
+        return Ok(changed.to_vec());
+    }
+    let room_id = reader.name.id.as_str();
+    let data = account_data::of_room(round.snapshot, round.user(), room_id).await?;
+    Ok(data
+        .iter()
+        .filter(|datum| filter.wants_type(&datum.kind))
+        .map(|datum| typed(&datum.kind, datum.content.text()))
+        .collect())
+}
+
+async fn counts(round: &Round<'_>, reader: &RoomReader<'_>, viewer: &Viewer) -> Result<Counts> {
+    let to = round.to.position;
+    let tail = |from| round.inner.notifier.tail(reader.no, from, to);
+    let counting = Counting {
+        cache: &round.inner.counts,
+        store: &*round.inner.parts.store,
+        facts: &round.facts,
+        tail: &tail,
+    };
+    counting.counts(reader, viewer).await
+}
+
+fn write_counts(round: &Round<'_>, counts: &Counts, json: &mut JsonWriter) {
+    if !round.filter.room.timeline.unread_thread_notifications {
+        json.key("unread_notifications");
+        write_count(counts.total(), json);
+        return;
+    }
+    json.key("unread_notifications");
+    write_count(counts.main, json);
+    if !counts.threads.is_empty() {
+        json.key("unread_thread_notifications");
+        json.begin_object();
+        for (root, count) in &counts.threads as &BTreeMap<String, Count> {
+            json.key(root);
+            write_count(*count, json);
+        }
+        json.end_object();
+    }
+}
+
+fn write_count(count: Count, json: &mut JsonWriter) {
+    json.begin_object();
+    json.key("highlight_count");
+    json.number(count.highlights);
+    json.key("notification_count");
+    json.number(count.notifications);
+    json.end_object();
+}

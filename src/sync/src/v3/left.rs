@@ -1,0 +1,105 @@
+//! A room that the user left, was kicked or banned from: what happened up to then, nothing after.
+
+use std::sync::Arc;
+
+use hearth_data::members::UserRoomRow;
+use hearth_data::rooms;
+use hearth_event::visibility::Membership;
+use serde_json::value::RawValue;
+
+use super::state::{StateAsk, Stretch as StateStretch};
+use super::timeline::{Stretch, Timeline};
+use super::{Round, state, timeline};
+use crate::json::JsonWriter;
+use crate::room::{Event, RoomReader};
+use crate::viewer::Viewer;
+use crate::{Result, Token};
+
+/// The room's section; `None` if the leave cannot be read.
+pub(super) async fn section(
+    round: &Round<'_>,
+    reader: &RoomReader<'_>,
+    row: &UserRoomRow,
+) -> Result<Option<String>> {
+    let Some(leave) = reader.event(row.event).await? else {
+        return Ok(None);
+    };
+    let viewer = Viewer::left(reader, round.user(), row.event).await?;
+    let since = round.since.map(|since| since.position);
+    // What she was when the client last looked, and what she was before she left.
+    let was_joined = match since {
+        Some(since) => {
+            let before = rooms::state_at(reader.snapshot, reader.no, since).await?;
+            reader.member(before, round.user()).await?.membership == Membership::Join
+        }
+        None => false,
+    };
+    let left_from = reader.member(leave.row.state_before, round.user()).await?;
+    let (timeline, state) = match viewer {
+        Some(viewer) if was_joined || left_from.membership == Membership::Join => {
+            whole(round, reader, (&viewer, &leave, was_joined)).await?
+        }
+        // She saw nothing of the room: an invite that was rejected, a ban of somebody outside.
+        _ => (only_leave(round, reader, &leave).await?, Vec::new()),
+    };
+    let mut json = JsonWriter::new();
+    json.begin_object();
+    timeline.write(&mut json);
+    json.events_field(state::field(round), &state);
+    json.events_field("account_data", &[]);
+    json.end_object();
+    Ok(Some(json.finish()))
+}
+
+async fn whole(
+    round: &Round<'_>,
+    reader: &RoomReader<'_>,
+    (viewer, leave, was_joined): (&Viewer, &Arc<Event>, bool),
+) -> Result<(Timeline, Vec<Box<RawValue>>)> {
+    let since = round
+        .since
+        .filter(|_| was_joined)
+        .map(|since| since.position);
+    let stretch = Stretch {
+        after: since,
+        upto: leave.row.position,
+    };
+    let timeline = timeline::section(round, reader, viewer, stretch).await?;
+    // Of what changed between her leave and, say, a ban she learns nothing.
+    let end = viewer.last_state.unwrap_or(leave.row.state_after);
+    let first = timeline.events.first();
+    let first = first.filter(|event| {
+        event
+            .place
+            .is_some_and(|place| place <= viewer.joined_until)
+    });
+    let start = first.map_or(end, |event| event.row.state_before);
+    let before = match since {
+        Some(since) => Some(rooms::state_at(reader.snapshot, reader.no, since).await?),
+        None => None,
+    };
+    let ask = StateAsk {
+        stretch: StateStretch { before, start, end },
+        heroes: &[],
+        is_full: before.is_none(),
+    };
+    let state = state::section(round, reader, &timeline.events, ask).await?;
+    Ok((timeline, state))
+}
+
+async fn only_leave(
+    round: &Round<'_>,
+    reader: &RoomReader<'_>,
+    leave: &Arc<Event>,
+) -> Result<Timeline> {
+    let rendered = round
+        .rendering()
+        .with_relations(reader, leave, None)
+        .await?;
+    Ok(Timeline {
+        events: vec![leave.clone()],
+        is_limited: false,
+        prev_batch: leave.place.map_or(Token::Sync(round.to), Token::History),
+        rendered: vec![rendered],
+    })
+}
