@@ -31,13 +31,16 @@ impl Unsigned {
     /// The JSON of the object; `None` if there is nothing in it.
     fn to_json(&self) -> Option<String> {
         let quoted = |text: &String| quote(text);
-        let raw = |json: &Box<RawValue>| json.get().to_owned();
+        let raw = |json: &RawValue| json.get().to_owned();
         let fields = [
             ("age", self.age.map(|age| age.to_string())),
             ("membership", self.membership.as_ref().map(quoted)),
-            ("m.relations", self.relations.as_ref().map(raw)),
-            ("prev_content", self.prev_content.as_ref().map(raw)),
-            ("redacted_because", self.redacted_because.as_ref().map(raw)),
+            ("m.relations", self.relations.as_deref().map(raw)),
+            ("prev_content", self.prev_content.as_deref().map(raw)),
+            (
+                "redacted_because",
+                self.redacted_because.as_deref().map(raw),
+            ),
             (
                 "replaces_state",
                 self.replaces_state.as_ref().map(|id| quote(id.as_str())),

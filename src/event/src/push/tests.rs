@@ -65,8 +65,11 @@ fn the_default_rules_are_those_of_the_specification_in_order() {
     }
 }
 
-/// Event, members, and what is expected: notify, highlight, sound, rule.
-fn table() -> Vec<(Pdu, u64, (bool, bool, Option<&'static str>, &'static str))> {
+/// Notify, highlight, sound, rule.
+type Expected = (bool, bool, Option<&'static str>, &'static str);
+
+/// Event, joined members, and what is expected.
+fn table() -> Vec<(Pdu, u64, Expected)> {
     let mention = json!({"body": "hi", "m.mentions": {"user_ids": ["@me:x"]}});
     let room = json!({"body": "hi", "m.mentions": {"room": true}});
     let edit = json!({"body": "*", "m.mentions": {}, "m.relates_to": {"rel_type": "m.replace", "event_id": "$a"}});

@@ -15,8 +15,11 @@ fn redacted(version: RoomVersion, event: &Value) -> Value {
     serde_json::from_str(&canonical::to_string(&object)).unwrap()
 }
 
-/// Type, content before, and per first version from which it holds the content after.
-fn contents() -> Vec<(&'static str, Value, Vec<(usize, Value)>)> {
+/// The content after redaction, with the first version from which it holds.
+type Afters = Vec<(usize, Value)>;
+
+/// Type, content before and contents after.
+fn contents() -> Vec<(&'static str, Value, Afters)> {
     let member = json!({"membership": "join", "displayname": "D", "join_authorised_via_users_server": "@a:x",
         "third_party_invite": {"display_name": "x", "signed": {"token": "t"}}});
     let levels = json!({"ban": 1, "events": {"a": 1}, "events_default": 2, "kick": 3, "redact": 4, "state_default": 5,
