@@ -42,10 +42,11 @@ async fn whoami(
 /// POST /_matrix/client/v3/account/password
 async fn change_password(
     State(accounts): State<Accounts>,
+    State(gate): State<Gate>,
     request: Ruma<Unparsed<change_password::v3::Request>>,
 ) -> Result<RawJson, ApiError> {
     let caller = request.caller()?;
-    let passed = authenticated(&accounts, &request, Flows::PASSWORD).await?;
+    let passed = authenticated((&gate, &accounts), &request, Flows::PASSWORD).await?;
     let logout = match (passed.request.logout_devices, &caller.device) {
         (false, _) => Logout::Nobody,
         (true, Some(device)) => Logout::AllBut(device),
@@ -61,10 +62,11 @@ async fn change_password(
 /// POST /_matrix/client/v3/account/deactivate
 async fn deactivate(
     State(accounts): State<Accounts>,
+    State(gate): State<Gate>,
     request: Ruma<Unparsed<deactivate::v3::Request>>,
 ) -> Result<RumaResponse<deactivate::v3::Response>, ApiError> {
     let caller = request.caller()?;
-    let passed = authenticated(&accounts, &request, Flows::PASSWORD).await?;
+    let passed = authenticated((&gate, &accounts), &request, Flows::PASSWORD).await?;
     let erase = match passed.request.erase {
         true => Erase::Yes,
         false => Erase::No,

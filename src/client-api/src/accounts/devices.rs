@@ -98,10 +98,11 @@ async fn update(
 /// DELETE /_matrix/client/v3/devices/{deviceId}
 async fn delete(
     State(accounts): State<Accounts>,
+    State(gate): State<Gate>,
     request: Ruma<Unparsed<delete_device::v3::Request>>,
 ) -> Result<RawJson, ApiError> {
     let caller = request.caller()?;
-    let passed = authenticated(&accounts, &request, Flows::PASSWORD).await?;
+    let passed = authenticated((&gate, &accounts), &request, Flows::PASSWORD).await?;
     accounts
         .device_delete(&caller.user, &[passed.request.device_id])
         .await
@@ -112,10 +113,11 @@ async fn delete(
 /// POST /_matrix/client/v3/delete_devices
 async fn delete_several(
     State(accounts): State<Accounts>,
+    State(gate): State<Gate>,
     request: Ruma<Unparsed<delete_devices::v3::Request>>,
 ) -> Result<RawJson, ApiError> {
     let caller = request.caller()?;
-    let passed = authenticated(&accounts, &request, Flows::PASSWORD).await?;
+    let passed = authenticated((&gate, &accounts), &request, Flows::PASSWORD).await?;
     if passed.request.devices.len() > DEVICES_DELETED_MAX {
         return Err(ApiError::invalid_param("Too many devices at once"));
     }

@@ -118,10 +118,11 @@ fn answer_login(response: login::v3::Response) -> Result<RawJson, ApiError> {
 /// POST /_matrix/client/v1/login/get_token
 async fn login_token(
     State(accounts): State<Accounts>,
+    State(gate): State<Gate>,
     request: Ruma<Unparsed<get_login_token::v1::Request>>,
 ) -> Result<RumaResponse<get_login_token::v1::Response>, ApiError> {
     let caller = request.caller()?;
-    authenticated(&accounts, &request, Flows::PASSWORD).await?;
+    authenticated((&gate, &accounts), &request, Flows::PASSWORD).await?;
     let (token, expires_in) = accounts.login_token(caller).await.map_err(accounts_error)?;
     Ok(RumaResponse(get_login_token::v1::Response::new(
         expires_in, token,

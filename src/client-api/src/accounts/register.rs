@@ -37,6 +37,7 @@ where
 /// POST /_matrix/client/v3/register
 async fn register(
     State(accounts): State<Accounts>,
+    State(gate): State<Gate>,
     request: Ruma<Unparsed<register::v3::Request>>,
 ) -> Result<RawJson, ApiError> {
     let mut body = object(&request.json)?;
@@ -63,7 +64,7 @@ async fn register(
         let available = accounts.username_available(username).await;
         available.map_err(accounts_error)?;
     }
-    let passed = authenticated(&accounts, &request, flows).await?;
+    let passed = authenticated((&gate, &accounts), &request, flows).await?;
     let new = NewUser {
         username: passed.request.username.clone(),
         password: passed.request.password.clone(),

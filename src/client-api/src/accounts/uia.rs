@@ -1,12 +1,13 @@
 //! User-interactive authentication on the wire.
 
 use hearth_accounts::{Accounts, Challenge, Failure, Flows, UiaAnswer, UiaCall};
-use hearth_http::{ApiError, Ruma};
+use hearth_http::{ApiError, Gate, Ruma};
 use http::StatusCode;
 use ruma::api::IncomingRequest;
 use serde_json::{Value, json};
 
 use super::error::accounts_error;
+use super::object;
 use super::unparsed::Unparsed;
 
 /// A request that has passed authentication.
@@ -17,10 +18,18 @@ pub(super) struct Authenticated<T> {
 
 /// The request, once its user has passed a flow; until then the 401 that says what is missing.
 pub(super) async fn authenticated<T: IncomingRequest>(
-    accounts: &Accounts,
+    (gate, accounts): (&Gate, &Accounts),
     request: &Ruma<Unparsed<T>>,
     flows: Flows,
 ) -> Result<Authenticated<T>, ApiError> {
+    // Somebody with a stolen token must not guess the password faster than at the front door.
+    if let Some(caller) = &request.caller
+        && object(&request.json)?
+            .get("auth")
+            .is_some_and(|auth| auth.get("password").is_some())
+    {
+        gate.count_login(&caller.user)?;
+    }
     let call = UiaCall {
         method: request.body.method.as_str(),
         path: request.body.uri.path(),
