@@ -71,10 +71,14 @@ impl Marker {
     fn reach_from_state(&mut self, row: &LoadedState) {
         // Parents of full rows and of runs help comparing, but are not needed.
         match (&row.state().rest, row.skip(), row.parent()) {
-            (Rest::Full { trie_back }, _, _) => {
-                if let Some(back) = trie_back {
-                    self.reach(row.number.saturating_sub(*back));
-                }
+            (
+                Rest::Full {
+                    trie_back: Some(back),
+                },
+                _,
+                _,
+            ) => {
+                self.reach(row.number.saturating_sub(*back));
             }
             (Rest::Run { .. }, Some(below), _) | (Rest::Plain { .. }, _, Some(below)) => {
                 self.reach(below.0)
