@@ -7,6 +7,7 @@ use axum::Router;
 use axum::extract::FromRef;
 use hearth_accounts::Accounts;
 use hearth_http::Gate;
+use hearth_rooms::Rooms;
 
 pub mod accounts;
 pub mod rooms;
@@ -18,6 +19,8 @@ where
     S: Clone + Send + Sync + 'static,
     Gate: FromRef<S>,
     Accounts: FromRef<S>,
+    Rooms: FromRef<S>,
+    hearth_sync::Sync: FromRef<S>,
 {
     Router::new()
         .merge(accounts::router())

@@ -5,7 +5,7 @@ use hearth_event::visibility::Visibility;
 use hearth_store::Batch;
 use ruma::{OwnedRoomAliasId, OwnedRoomId, RoomAliasId, RoomId, UserId};
 
-use crate::read::Reader;
+use crate::read::Look;
 use crate::{Error, Publish, Result, Rooms, content};
 
 /// Most rooms on a page.
@@ -60,6 +60,8 @@ pub struct RoomPage {
     pub rooms: Vec<RoomListing>,
     /// The token of the next page, if there is one.
     pub next: Option<String>,
+    /// How many rooms are published in all; an estimate.
+    pub total: usize,
 }
 
 impl Rooms {
@@ -101,7 +103,7 @@ impl Rooms {
     }
 
     /// A page of the directory, oldest rooms first.
-    pub async fn published(&self, user: &UserId, query: &RoomQuery) -> Result<RoomPage> {
+    pub async fn published(&self, query: &RoomQuery) -> Result<RoomPage> {
         let limit = query.limit.unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX);
         let mut after = match &query.since {
             Some(since) => RoomNo(
@@ -114,6 +116,9 @@ impl Rooms {
         let term = query.term.as_ref().map(|term| term.to_lowercase());
         let mut page = RoomPage::default();
         let snapshot = self.snapshot().await?;
+        page.total = rooms::published_after(&*snapshot, RoomNo(0), SCAN_MAX)
+            .await?
+            .len();
         for _ in 0..SCAN_MAX / FETCH {
             let published = rooms::published_after(&*snapshot, after, FETCH).await?;
             let is_last = published.len() < FETCH;
@@ -123,10 +128,10 @@ impl Rooms {
                     return Ok(page);
                 }
                 after = room;
-                let Some(head) = rooms::head(&*snapshot, room).await? else {
+                let Some(look) = self.look(snapshot.clone(), room).await? else {
                     continue;
                 };
-                let listing = self.reader(user, &head.room_id).await?.listing().await?;
+                let listing = look.listing().await?;
                 if is_wanted(&listing, term.as_deref(), query) {
                     page.rooms.push(listing);
                 }
@@ -155,7 +160,7 @@ fn is_wanted(listing: &RoomListing, term: Option<&str>, query: &RoomQuery) -> bo
         .any(|text| text.to_lowercase().contains(term))
 }
 
-impl Reader {
+impl Look {
     /// What the directory tells of the room.
     pub(crate) async fn listing(&self) -> Result<RoomListing> {
         let visibility = self.current("m.room.history_visibility").await?;

@@ -47,7 +47,8 @@ pub use aliases::AliasTarget;
 pub use create::{InitialState, NewRoom, Preset, Publish};
 pub use directory::{RoomListing, RoomPage, RoomQuery};
 pub use error::{Error, Result};
-pub use membership::{JoinedMember, MemberFilter, TargetChange};
+pub use hearth_store::Error as StoreError;
+pub use membership::{At, JoinedMember, MemberFilter, TargetChange};
 pub use read::StateFormat;
 pub use send::{NewEvent, NewState, RedactRequest};
 pub use upgrade::Upgrade;
@@ -122,6 +123,11 @@ impl From<&Caller> for Sender {
             device: caller.device.clone(),
         }
     }
+}
+
+/// The versions in which rooms can be made, as written.
+pub fn supported_versions() -> impl Iterator<Item = &'static str> {
+    RoomVersion::SUPPORTED.into_iter().map(RoomVersion::as_str)
 }
 
 /// What a caller wants written in the same commit: its own `Expect` and `Put` operations. If one of its expectations

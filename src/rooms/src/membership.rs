@@ -3,7 +3,7 @@
 use hearth_data::accounts::profiles;
 use hearth_data::members::{self, MemberRow, UserRoomRow};
 use hearth_data::row::Json;
-use hearth_data::{RoomNo, rooms, timeline};
+use hearth_data::{Place, RoomNo, rooms, timeline};
 use hearth_event::canonical::{Object, Value};
 use hearth_event::{Draft, Pdu, client};
 use hearth_store::Position;
@@ -76,11 +76,20 @@ pub enum TargetChange {
     Unban,
 }
 
+/// A moment of a room: after a commit, or before a place of its history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum At {
+    /// After this commit.
+    Position(Position),
+    /// Before this place.
+    Place(Place),
+}
+
 /// Which members are asked for.
 #[derive(Clone, Debug, Default)]
 pub struct MemberFilter {
-    /// Those as they were at this position; now if absent.
-    pub at: Option<Position>,
+    /// Those as they were then; now if absent.
+    pub at: Option<At>,
     /// Only these.
     pub membership: Option<MembershipState>,
     /// Not these.

@@ -1,23 +1,25 @@
 //! Reading single events and the state of a room, as far as the reader may see them.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use hearth_data::append::EventRow;
-use hearth_data::members::UserRoomRow;
+use hearth_data::members::{self, UserRoomRow};
 use hearth_data::rooms::{self, RoomHead};
 use hearth_data::state::{StateView, States};
 use hearth_data::timeline::{self, EventRef};
-use hearth_data::{EventNo, RoomNo, StateId};
+use hearth_data::{EventNo, Place, RoomNo, StateId};
 use hearth_event::client::{self, Unsigned};
 use hearth_event::visibility::Visibility;
 use hearth_event::{Pdu, PowerLevels, RoomVersion};
-use hearth_store::{Position, Snapshot};
+use hearth_store::Snapshot;
 use hearth_types::UnixMs;
 use ruma::events::room::member::MembershipState;
 use ruma::{EventId, OwnedUserId, RoomId, UserId};
 use serde_json::value::RawValue;
 
-use crate::visible::{View, membership};
+use crate::membership::At;
+use crate::visible::View;
 use crate::{Error, Result, Rooms, Sender};
 
 /// How a state event is shown.
@@ -30,41 +32,65 @@ pub enum StateFormat {
     Event,
 }
 
-/// A user who reads a room, at one moment.
-pub(crate) struct Reader {
+/// A room at one moment.
+pub(crate) struct Look {
     pub(crate) snapshot: Arc<dyn Snapshot>,
     pub(crate) states: Arc<States>,
     pub(crate) room: RoomNo,
     pub(crate) head: RoomHead,
     pub(crate) version: RoomVersion,
+}
+
+/// A user who reads a room, at one moment.
+pub(crate) struct Reader {
+    look: Look,
     pub(crate) user: OwnedUserId,
     /// Her view of the room; `None` if she never had to do with it.
     pub(crate) membership: Option<UserRoomRow>,
 }
 
+impl Deref for Reader {
+    type Target = Look;
+
+    fn deref(&self) -> &Look {
+        &self.look
+    }
+}
+
 impl Rooms {
+    /// A room as a snapshot shows it, to nobody in particular.
+    pub(crate) async fn look(
+        &self,
+        snapshot: Arc<dyn Snapshot>,
+        room: RoomNo,
+    ) -> Result<Option<Look>> {
+        let Some(head) = rooms::head(&*snapshot, room).await? else {
+            return Ok(None);
+        };
+        let version = RoomVersion::new(&head.version)
+            .ok_or_else(|| Error::UnsupportedVersion(head.version.to_string()))?;
+        Ok(Some(Look {
+            snapshot,
+            states: self.0.states.clone(),
+            room,
+            head,
+            version,
+        }))
+    }
+
     /// A room as it is now, seen by a user. Unknown rooms look as rooms that one was never in.
     pub(crate) async fn reader(&self, user: &UserId, room_id: &RoomId) -> Result<Reader> {
         let snapshot = self.snapshot().await?;
         let room = rooms::number(&*snapshot, room_id)
             .await?
             .ok_or(Error::NotInRoom)?;
-        let head = rooms::head(&*snapshot, room)
-            .await?
-            .ok_or(Error::NotInRoom)?;
-        let version = RoomVersion::new(&head.version)
-            .ok_or_else(|| Error::UnsupportedVersion(head.version.to_string()))?;
-        let mut reader = Reader {
-            snapshot,
-            states: self.0.states.clone(),
-            room,
-            head,
-            version,
+        let look = self.look(snapshot, room).await?.ok_or(Error::NotInRoom)?;
+        let row = members::user_room(&*look.snapshot, user.as_str(), room).await?;
+        Ok(Reader {
+            look,
             user: user.to_owned(),
-            membership: None,
-        };
-        reader.membership = membership(&reader).await?;
-        Ok(reader)
+            membership: row,
+        })
     }
 
     /// One event, in the client format.
@@ -135,23 +161,36 @@ impl Reader {
         membership == Some(&MembershipState::Join)
     }
 
+    /// The state that the reader may see, at a moment or at the end of what is shown to her.
+    pub(crate) async fn state_at(&self, at: Option<At>) -> Result<StateId> {
+        let view = self.end_of_view().await?;
+        match (view, at) {
+            (View::Now(state), None) => Ok(state),
+            (View::UntilLeft(last), None) => Ok(last.state),
+            (View::UntilLeft(last), Some(At::Position(at))) if at >= last.position => {
+                Ok(last.state)
+            }
+            (View::UntilLeft(last), Some(At::Place(at))) if at > last.end => Ok(last.state),
+            (_, Some(At::Position(at))) => {
+                Ok(rooms::state_at(&*self.snapshot, self.room, at).await?)
+            }
+            (_, Some(At::Place(at))) => {
+                let before =
+                    timeline::backward(&*self.snapshot, self.room, Place::MIN, at, 1).await?;
+                let before = before.first();
+                Ok(before.map_or(StateId::EMPTY, |placed| placed.row.state_after))
+            }
+        }
+    }
+}
+
+impl Look {
     pub(crate) fn pdu(&self, row: &EventRow) -> Result<Pdu> {
         Ok(timeline::pdu(self.version, &self.head.room_id, row)?)
     }
 
     pub(crate) fn states(&self) -> StateView<'_> {
         self.states.view(self.room, &*self.snapshot)
-    }
-
-    /// The state that the reader may see, at a position or at the end of what is shown to her.
-    pub(crate) async fn state_at(&self, at: Option<Position>) -> Result<StateId> {
-        let view = self.end_of_view().await?;
-        match (view, at) {
-            (View::Now(state), None) => Ok(state),
-            (View::UntilLeft(last), None) => Ok(last.state),
-            (View::UntilLeft(last), Some(at)) if at >= last.position => Ok(last.state),
-            (_, Some(at)) => Ok(rooms::state_at(&*self.snapshot, self.room, at).await?),
-        }
     }
 
     /// The event that a state has at a key.

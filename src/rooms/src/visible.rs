@@ -1,7 +1,7 @@
 //! What a user may see of a room's past.
 
 use hearth_data::append::{EventRow, Standing};
-use hearth_data::members::{self, UserRoomRow};
+use hearth_data::members::UserRoomRow;
 use hearth_data::{Place, StateId, timeline};
 use hearth_event::Pdu;
 use hearth_event::visibility::{Membership, Viewpoint, Visibility, is_visible};
@@ -123,9 +123,4 @@ pub(crate) enum View {
     Now(StateId),
     /// Up to when she left.
     UntilLeft(LastJoined),
-}
-
-/// A user's view of the room, for those who have one.
-pub(crate) async fn membership(reader: &Reader) -> Result<Option<UserRoomRow>> {
-    Ok(members::user_room(&*reader.snapshot, reader.user.as_str(), reader.room).await?)
 }

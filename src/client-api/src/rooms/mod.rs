@@ -1,11 +1,96 @@
-//! The endpoints of `rooms`.
+//! The endpoints of `rooms`: making rooms, being in them, sending and reading events, names and the directory,
+//! receipts and typing.
+
+mod create;
+mod directory;
+mod ephemeral;
+mod error;
+mod events;
+mod members;
+mod membership;
+mod state;
 
 use axum::Router;
+use axum::extract::FromRef;
+use bytes::Bytes;
+use hearth_http::{ApiError, Gate, RawJson, Ruma};
+use hearth_rooms::{Rooms, Sender};
+use hearth_types::Caller;
+use ruma::EventId;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 /// All endpoints of this module.
 pub fn router<S>() -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
+    Gate: FromRef<S>,
+    Rooms: FromRef<S>,
 {
     Router::new()
+        .merge(create::router())
+        .merge(directory::router())
+        .merge(ephemeral::router())
+        .merge(events::router())
+        .merge(members::router())
+        .merge(membership::router())
+        .merge(state::router())
 }
+
+/// What `GET /capabilities` says of rooms: `m.room_versions`.
+pub fn room_versions(rooms: &Rooms) -> Value {
+    let available: serde_json::Map<String, Value> = hearth_rooms::supported_versions()
+        .map(|version| (version.to_owned(), "stable".into()))
+        .collect();
+    json!({ "default": rooms.default_version().as_str(), "available": available })
+}
+
+/// Who asks, for requests that a suspended user may not make.
+fn active<T>(request: &Ruma<T>) -> Result<&Caller, ApiError> {
+    let caller = request.caller()?;
+    match caller.is_suspended {
+        true => Err(ApiError::user_suspended()),
+        false => Ok(caller),
+    }
+}
+
+/// Who writes, for requests that a suspended user may not make.
+fn sender<T>(request: &Ruma<T>) -> Result<Sender, ApiError> {
+    active(request).map(Sender::from)
+}
+
+fn answer(body: &Value) -> RawJson {
+    RawJson(Bytes::from(body.to_string()))
+}
+
+/// `{}`
+fn done() -> RawJson {
+    RawJson(Bytes::from_static(b"{}"))
+}
+
+/// `{"event_id": …}`
+fn event_id(event_id: &EventId) -> RawJson {
+    answer(&json!({ "event_id": event_id }))
+}
+
+/// A JSON text as it is.
+fn raw(json: Box<RawValue>) -> RawJson {
+    RawJson(Bytes::from(Box::<str>::from(json).into_string()))
+}
+
+/// A list of JSON texts.
+fn list(items: &[Box<RawValue>]) -> String {
+    let items: Vec<&str> = items.iter().map(|item| item.get()).collect();
+    format!("[{}]", items.join(","))
+}
+
+/// A body that is the content of an event, as it came; an empty body stands for an empty object.
+fn content(json: &Bytes) -> Result<Box<RawValue>, ApiError> {
+    if json.iter().all(u8::is_ascii_whitespace) {
+        return Ok(RawValue::from_string("{}".to_owned()).unwrap_or_default());
+    }
+    serde_json::from_slice(json).map_err(|error| ApiError::bad_json(error.to_string()))
+}
+
+
+

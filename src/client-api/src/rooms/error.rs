@@ -1,0 +1,47 @@
+//! What goes wrong in `rooms`, as a client sees it.
+
+use std::time::Duration;
+
+use hearth_http::ApiError;
+use hearth_rooms::{Error, StoreError};
+use http::StatusCode;
+
+/// When to come back to a room for which too much is waiting.
+const BUSY_RETRY_AFTER: Duration = Duration::from_secs(1);
+
+pub(super) fn rooms_error(error: Error) -> ApiError {
+    let message = error.to_string();
+    let bad_request = |errcode| ApiError::new(StatusCode::BAD_REQUEST, errcode, message.clone());
+    match &error {
+        Error::Stopping | Error::Contended | Error::RiderConflict => ApiError::unavailable(&error),
+        Error::Store(cause) if matches!(**cause, StoreError::NoSpace | StoreError::Closed) => {
+            ApiError::unavailable(&error)
+        }
+        Error::Busy => ApiError::limit_exceeded(BUSY_RETRY_AFTER),
+        Error::Suspended => ApiError::user_suspended(),
+        // To those who are not in a room it looks the same whether there is one.
+        Error::NoSuchRoom
+        | Error::NotInRoom
+        | Error::TargetNotInRoom
+        | Error::AlreadyJoined
+        | Error::Forbidden(_)
+        | Error::Refused(_)
+        | Error::RemoteUnavailable => ApiError::forbidden(message),
+        Error::NoServerInRoom | Error::NoSuchEvent | Error::NoSuchState | Error::NoSuchAlias => {
+            ApiError::not_found(message)
+        }
+        Error::AliasTaken => ApiError::new(StatusCode::CONFLICT, "M_UNKNOWN", message),
+        Error::BadAlias(_) => bad_request("M_BAD_ALIAS"),
+        Error::Invalid(_) => bad_request("M_INVALID_PARAM"),
+        Error::BadContent(_) => bad_request("M_BAD_JSON"),
+        Error::UnsupportedVersion(_) => bad_request("M_UNSUPPORTED_ROOM_VERSION"),
+        Error::InvalidRoomState(_) => bad_request("M_INVALID_ROOM_STATE"),
+        Error::Build(cause) if cause.is_too_large() => ApiError::too_large(message),
+        Error::Build(_) => bad_request("M_BAD_JSON"),
+        Error::DuplicateAnnotation => bad_request("M_DUPLICATE_ANNOTATION"),
+        Error::ThreadOnRelation | Error::StillInRoom => bad_request("M_UNKNOWN"),
+        Error::CannotAuthoriseJoin => bad_request("M_UNABLE_TO_AUTHORISE_JOIN"),
+        Error::TooLarge => ApiError::too_large(message),
+        _ => ApiError::internal(&error),
+    }
+}

@@ -1,0 +1,62 @@
+//! Sending, redacting and reading single events.
+
+use axum::Router;
+use axum::extract::{FromRef, State};
+use hearth_http::{ApiError, Gate, RawJson, Ruma, route};
+use hearth_rooms::{NewEvent, RedactRequest, Rooms, Sender};
+use ruma::api::client::message::send_message_event;
+use ruma::api::client::redact::redact_event;
+use ruma::api::client::room::get_room_event;
+
+use super::error::rooms_error;
+use super::{content, event_id, raw, sender};
+
+pub(super) fn router<S>() -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+    Gate: FromRef<S>,
+    Rooms: FromRef<S>,
+{
+    let router = route::<send_message_event::v3::Request, _, _, _>(Router::new(), send);
+    let router = route::<redact_event::v3::Request, _, _, _>(router, redact);
+    route::<get_room_event::v3::Request, _, _, _>(router, event)
+}
+
+/// PUT /_matrix/client/v3/rooms/{roomId}/send/{eventType}/{txnId}
+async fn send(
+    State(rooms): State<Rooms>,
+    request: Ruma<send_message_event::v3::Request>,
+) -> Result<RawJson, ApiError> {
+    let event = NewEvent {
+        kind: request.body.event_type.to_string(),
+        content: content(&request.json)?,
+        txn_id: Some(request.body.txn_id.to_string()),
+    };
+    let sent = rooms.send(&sender(&request)?, &request.body.room_id, event).await;
+    Ok(event_id(&sent.map_err(rooms_error)?))
+}
+
+/// PUT /_matrix/client/v3/rooms/{roomId}/redact/{eventId}/{txnId}. A suspended user may redact.
+async fn redact(
+    State(rooms): State<Rooms>,
+    request: Ruma<redact_event::v3::Request>,
+) -> Result<RawJson, ApiError> {
+    let sender = Sender::from(request.caller()?);
+    let body = &request.body;
+    let redaction = RedactRequest {
+        reason: body.reason.as_deref(),
+        txn_id: body.txn_id.as_str(),
+    };
+    let redacted = rooms.redact(&sender, &body.room_id, &body.event_id, redaction).await;
+    Ok(event_id(&redacted.map_err(rooms_error)?))
+}
+
+/// GET /_matrix/client/v3/rooms/{roomId}/event/{eventId}
+async fn event(
+    State(rooms): State<Rooms>,
+    request: Ruma<get_room_event::v3::Request>,
+) -> Result<RawJson, ApiError> {
+    let reader = Sender::from(request.caller()?);
+    let event = rooms.event(&reader, &request.body.room_id, &request.body.event_id).await;
+    Ok(raw(event.map_err(rooms_error)?))
+}
