@@ -287,6 +287,89 @@ fn a_missing_event_is_reported_and_no_result_given() {
     }
 }
 
+#[test]
+fn s10_a_rejected_auth_event_does_not_stand_in_for_missing_state() {
+    let version = RoomVersion::V10;
+    let make = |id: &str,
+                (kind, state_key): (&str, &str),
+                sender: &str,
+                content: Value,
+                auth: &[&str]| {
+        let event = json!({"event_id": id, "room_id": "!room:x", "type": kind, "state_key": state_key, "sender": sender,
+            "content": content, "auth_events": auth, "origin_server_ts": 1});
+        stored(version, &event)
+    };
+    let join = json!({"membership": "join"});
+    let levels = json!({"users": {"@a:x": 100, "@b:x": 50}});
+    let events = [
+        make(
+            "$create",
+            ("m.room.create", ""),
+            "@a:x",
+            json!({"creator": "@a:x"}),
+            &[],
+        ),
+        make(
+            "$a",
+            ("m.room.member", "@a:x"),
+            "@a:x",
+            join.clone(),
+            &["$create"],
+        ),
+        make(
+            "$levels",
+            ("m.room.power_levels", ""),
+            "@a:x",
+            levels,
+            &["$create", "$a"],
+        ),
+        // In no state: only the topic knows it.
+        make(
+            "$b",
+            ("m.room.member", "@b:x"),
+            "@b:x",
+            join,
+            &["$create", "$levels"],
+        ),
+        make(
+            "$topic",
+            ("m.room.topic", ""),
+            "@b:x",
+            json!({}),
+            &["$create", "$levels", "$b"],
+        ),
+    ];
+    let pdus: Pdus = events
+        .iter()
+        .map(|pdu| (pdu.event_id().to_owned(), pdu.clone()))
+        .collect();
+    let state = |ids: &[&str]| -> StateMap {
+        let chosen = events
+            .iter()
+            .filter(|pdu| ids.contains(&pdu.event_id().as_str()));
+        chosen
+            .map(|pdu| (key_of(pdu), pdu.event_id().to_owned()))
+            .collect()
+    };
+    let states = [
+        state(&["$create", "$a", "$levels", "$topic"]),
+        state(&["$create", "$a", "$levels"]),
+    ];
+    let chains: Vec<_> = states.iter().map(|state| chain(&pdus, state)).collect();
+    for rejected in [false, true] {
+        let fetch = |id: &EventId| {
+            let pdu = pdus.get(id)?.clone();
+            Some(Fetched {
+                rejected: rejected && id == "$b",
+                pdu,
+            })
+        };
+        let resolved = resolve(version, &states, &auth_difference(&chains), &fetch).unwrap();
+        let has_topic = resolved.contains_key(&("m.room.topic".to_owned(), String::new()));
+        assert_eq!(has_topic, !rejected);
+    }
+}
+
 /// A state event of version 1 at a depth.
 fn event_v1(
     id: &str,
