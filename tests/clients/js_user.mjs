@@ -22,17 +22,43 @@ function say(line) {
     process.stdout.write(JSON.stringify(line) + "\n");
 }
 
+// Rooms whose timeline was limited: events wait there until what was left out has been paged back, as when a person scrolls up.
+const gaps = new Set();
+const shown = new Map(); // roomId → ids of the events that were passed on
+
+function pass(roomId, event) {
+    if (!shown.has(roomId)) shown.set(roomId, new Set());
+    shown.get(roomId).add(event.event_id);
+    say({ note: "timeline", room: roomId, event });
+}
+
+async function fill(roomId) {
+    const timeline = client.getRoom(roomId).getLiveTimeline();
+    const known = shown.get(roomId) ?? new Set();
+    const reaches = () => timeline.getEvents().some((event) => known.has(event.getId()));
+    while (!reaches() && (await client.paginateEventTimeline(timeline, { backwards: true, limit: 100 })));
+    const events = timeline.getEvents();
+    const last = events.findLastIndex((event) => known.has(event.getId()));
+    gaps.delete(roomId);
+    for (const event of events.slice(last + 1)) pass(roomId, event.event);
+}
+
 function follow() {
+    client.on(sdk.RoomEvent.TimelineReset, (room) => {
+        if (shown.has(room.roomId)) gaps.add(room.roomId);
+    });
     client.on(sdk.RoomEvent.Timeline, (event, room, toStart, removed, data) => {
-        if (toStart || removed || !data?.liveEvent) return;
-        say({ note: "timeline", room: room.roomId, event: event.event });
+        if (toStart || removed || !data?.liveEvent || gaps.has(room.roomId)) return;
+        pass(room.roomId, event.event);
     });
     client.on(sdk.RoomEvent.MyMembership, (room, membership) => {
         say({ note: "membership", room: room.roomId, membership });
     });
-    client.on(sdk.ClientEvent.Sync, (state) => say({ note: "sync", state }));
-    client.on(sdk.RoomEvent.Redaction, (event, room) => {
-        say({ note: "redaction", room: room.roomId, redacts: event.event.redacts ?? event.getContent().redacts });
+    client.on(sdk.ClientEvent.Sync, (state) => {
+        if (state !== "SYNCING") return;
+        for (const roomId of gaps) {
+            fill(roomId).catch((error) => say({ note: "failure", error: `filling a gap: ${error}` }));
+        }
     });
 }
 

@@ -83,28 +83,40 @@ class NioUser:
 
     async def start(self, limit: int) -> None:
         self.filter = {"room": {"timeline": {"limit": limit}, "state": {"lazy_load_members": True}}}
-        self._good(await self.client.sync(timeout=0, sync_filter=self.filter, full_state=True), nio.SyncResponse)
-        self.client.add_event_callback(self._on_event, nio.Event)
-        self.client.add_event_callback(self._on_event, nio.BadEvent)
-        self.client.add_event_callback(self._on_event, nio.UnknownBadEvent)
-        self.client.add_event_callback(self._on_invite, nio.InviteMemberEvent)
-        for room in self.client.invited_rooms:
-            await self.seen.membership(room, "invite")
+        await self._take(self._good(await self.client.sync(timeout=0, sync_filter=self.filter, full_state=True), nio.SyncResponse))
         self.live = asyncio.create_task(self._follow())
 
     async def _follow(self) -> None:
         while True:
             try:
-                await self.client.sync_forever(timeout=30_000, sync_filter=self.filter)
+                answer = await self.client.sync(timeout=30_000, sync_filter=self.filter)
+                await self._take(self._good(answer, nio.SyncResponse))
             except (aiohttp.ClientError, OSError, asyncio.TimeoutError):
                 await asyncio.sleep(0.1)  # the server is away; an application would try again too
 
-    async def _on_event(self, room, event) -> None:
-        await self.seen.add(room.room_id, event.source)
+    async def _take(self, answer) -> None:
+        for room in answer.rooms.invite:
+            await self.seen.membership(room, "invite")
+        for room, update in answer.rooms.join.items():
+            events = [event.source for event in update.timeline.events]
+            if update.timeline.limited and room in self.seen.events:
+                events = await self._gap(room, update.timeline.prev_batch) + events
+            for event in events:
+                await self.seen.add(room, event)
 
-    async def _on_invite(self, room, event) -> None:
-        if event.state_key == self.user_id:
-            await self.seen.membership(room.room_id, event.membership)
+    async def _gap(self, room: str, token: str) -> list[dict]:
+        """What a limited timeline left out, back to the newest event that was seen."""
+        known = {event["event_id"] for event in self.seen.events[room]}
+        missed: list[dict] = []
+        while True:
+            answer = await self.client.room_messages(room, token, direction=nio.MessageDirection.back, limit=100)
+            for event in self._good(answer, nio.RoomMessagesResponse).chunk:
+                if event.source["event_id"] in known:
+                    return missed[::-1]
+                missed.append(event.source)
+            if not answer.end:
+                return missed[::-1]
+            token = answer.end
 
     async def whoami(self) -> dict:
         answer = self._good(await self.client.whoami(), nio.WhoamiResponse)
@@ -233,6 +245,8 @@ class JsUser:
             await self.seen.add(note["room"], note["event"])
         elif note["note"] == "membership":
             await self.seen.membership(note["room"], note["membership"])
+        elif note["note"] == "failure":
+            raise Refused(f"{self.name}: {note['error']}")
 
     async def register(self, password: str) -> str:
         return (await self._call("register", url=self.url, user=self.name, password=password))["user_id"]

@@ -125,8 +125,9 @@ async fn newest_pages(reader: &User, room: &str, times: usize) -> Result<usize> 
             )
             .await?;
         let chunk = answer.get("chunk").and_then(serde_json::Value::as_array);
-        if chunk.is_none_or(|chunk| chunk.len() != 50) {
-            return Err("the newest page does not hold 50 events".into());
+        let count = chunk.map_or(0, Vec::len);
+        if count != 50 {
+            return Err(format!("the newest page holds {count} of 50 events").into());
         }
     }
     Ok(times)
