@@ -27,5 +27,16 @@ pub enum Error {
     Store(#[from] hearth_store::Error),
 }
 
+impl Error {
+    /// Whether it may work later: the store is full or closing, or the follower is catching up.
+    pub fn is_temporary(&self) -> bool {
+        use hearth_store::Error as Store;
+        matches!(
+            self,
+            Self::Behind | Self::Store(Store::NoSpace | Store::Closed)
+        )
+    }
+}
+
 /// What questions return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

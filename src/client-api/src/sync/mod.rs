@@ -1,11 +1,42 @@
-//! The endpoints of `sync`.
+//! The endpoints of `sync`: what clients read of rooms as they go on, and of their past.
+
+mod error;
+mod read;
+mod v3;
 
 use axum::Router;
+use axum::extract::FromRef;
+use hearth_http::{ApiError, Gate};
+use hearth_sync::Token;
+use hearth_sync::ask::{Direction, Reader};
+use hearth_types::Caller;
 
 /// All endpoints of this module.
 pub fn router<S>() -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
+    Gate: FromRef<S>,
+    hearth_sync::Sync: FromRef<S>,
 {
-    Router::new()
+    Router::new().merge(v3::router()).merge(read::router())
+}
+
+fn reader(caller: &Caller) -> Reader {
+    Reader {
+        user: caller.user.clone(),
+        device: caller.device.clone(),
+    }
+}
+
+fn token(text: Option<&str>) -> Result<Option<Token>, ApiError> {
+    text.filter(|text| !text.is_empty())
+        .map(|text| text.parse().map_err(error::api_error))
+        .transpose()
+}
+
+fn direction(dir: ruma::api::Direction) -> Direction {
+    match dir {
+        ruma::api::Direction::Forward => Direction::Forward,
+        ruma::api::Direction::Backward => Direction::Backward,
+    }
 }

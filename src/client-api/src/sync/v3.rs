@@ -1,0 +1,55 @@
+//! GET `/sync`.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{FromRef, Query, State};
+use hearth_http::{ApiError, Gate, RawJson, Ruma, route};
+use hearth_sync::ask::{StateUntil, StateWanted, SyncAsk};
+use ruma::api::client::sync::sync_events::v3::Request;
+use serde::Deserialize;
+
+use super::error::api_error;
+use super::{reader, token};
+
+pub(super) fn router<S>() -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+    Gate: FromRef<S>,
+    hearth_sync::Sync: FromRef<S>,
+{
+    route::<Request, _, _, _>(Router::new(), sync)
+}
+
+/// The filter as it was written: ruma drops what it does not know of.
+#[derive(Deserialize)]
+struct Written {
+    filter: Option<String>,
+}
+
+/// GET `/_matrix/client/v3/sync`
+///
+/// `set_presence` is taken and has no effect yet.
+async fn sync(
+    State(sync): State<hearth_sync::Sync>,
+    query: Result<Query<Written>, QueryRejection>,
+    request: Ruma<Request>,
+) -> Result<RawJson, ApiError> {
+    let Query(written) = query.map_err(|error| ApiError::invalid_param(error.body_text()))?;
+    let ask = SyncAsk {
+        reader: reader(request.caller()?),
+        since: token(request.body.since.as_deref())?,
+        filter: written.filter,
+        state_wanted: match request.body.full_state {
+            true => StateWanted::Full,
+            false => StateWanted::Changes,
+        },
+        state_until: match request.body.use_state_after {
+            true => StateUntil::TimelineEnd,
+            false => StateUntil::TimelineStart,
+        },
+        timeout: request.body.timeout.unwrap_or(Duration::ZERO),
+    };
+    sync.v3(ask).await.map(RawJson).map_err(api_error)
+}
