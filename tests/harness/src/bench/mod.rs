@@ -41,6 +41,8 @@ pub enum Part {
     Members,
     /// Joins into a small and a large room.
     Joins,
+    /// Bytes of room state on the disk.
+    State,
     /// Memory after everything.
     Memory,
     /// Start with an empty and a full store.
@@ -115,10 +117,7 @@ pub async fn run(options: Options, folder: &Path) -> Result<Table> {
         let mut target = Target::peer(url, *pid, options.clone());
         all_parts(&mut target, folder, &mut table).await?;
     } else {
-        // Cheap password hashes: thousands of users are registered, and logging in is none of the goals.
-        let setup = Setup::new(folder)?
-            .with("HEARTH_PASSWORD__ITERATIONS", "1")
-            .with("HEARTH_PASSWORD__MEMORY", "64KiB");
+        let setup = setup(folder)?;
         let mut target = Target::own(Server::start(setup).await?, options.clone());
         all_parts(&mut target, folder, &mut table).await?;
     }
@@ -126,6 +125,12 @@ pub async fn run(options: Options, folder: &Path) -> Result<Table> {
         std::fs::write(path, serde_json::to_vec_pretty(&table.rows)?)?;
     }
     Ok(table)
+}
+
+/// Cheap password hashes: thousands of users are registered, and logging in is none of the goals.
+fn setup(folder: &Path) -> Result<Setup> {
+    let setup = Setup::new(folder)?.with("HEARTH_PASSWORD__ITERATIONS", "1");
+    Ok(setup.with("HEARTH_PASSWORD__MEMORY", "64 KiB"))
 }
 
 async fn all_parts(target: &mut Target, folder: &Path, table: &mut Table) -> Result<()> {
@@ -140,6 +145,7 @@ async fn all_parts(target: &mut Target, folder: &Path, table: &mut Table) -> Res
             Part::Sync => rooms::syncs(target).await?,
             Part::Joins => members::joins(target).await?,
             Part::Members => members::sends(target).await?,
+            Part::State => members::state_bytes(target, folder).await?,
             Part::Memory => life::memory(target)?,
             Part::Start => life::starts(target, folder).await?,
         };
