@@ -1,0 +1,36 @@
+//! What operators ask of a server: through its socket while it runs, on the store while it does not.
+
+mod command;
+mod operator;
+pub(crate) mod socket;
+
+use std::sync::Arc;
+
+use hearth_config::Config;
+
+pub(crate) use self::command::Command;
+pub(crate) use self::operator::Operator;
+use crate::error::{Error, Result};
+use crate::house::{House, open_store};
+
+impl House {
+    /// The part that carries out commands.
+    pub(crate) fn operator(&self, config: &Config) -> Operator {
+        Operator {
+            accounts: self.handles.accounts.clone(),
+            store: Arc::clone(&self.store),
+            server_name: config.server_name.clone(),
+        }
+    }
+}
+
+/// Has the running server do it, or, if none runs, opens the store. The answer is text for a terminal.
+pub(crate) async fn carry_out(command: Command, config: &Config) -> Result<String> {
+    if let Some(answer) = socket::ask(&config.data_dir, &command).await? {
+        return answer.map_err(Error::Refused);
+    }
+    let house = House::build(open_store(config)?, config).await?;
+    let answer = house.operator(config).carry_out(command).await;
+    house.close().await?;
+    answer.map_err(|error| Error::Refused(error.chain()))
+}

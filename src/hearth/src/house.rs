@@ -1,0 +1,199 @@
+//! All parts of a server, put together.
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::FromRef;
+use hearth_accounts::{Accounts, PasswordCost, Registration};
+use hearth_config::Config;
+use hearth_data::state::States;
+use hearth_data::tables::CATALOGUE;
+use hearth_event::RoomVersion;
+use hearth_http::Gate;
+use hearth_rooms::Rooms;
+use hearth_store::Backend;
+use hearth_store_rocksdb::RocksBackend;
+use hearth_sync::Sync;
+use hearth_types::{Clock, Ids, SystemClock};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::error::{Doing, Error, Result};
+use crate::identity::Identity;
+use crate::memory::Budget;
+
+/// How long workers may take to end when the server stops.
+const WORKERS_END_MAX: Duration = Duration::from_secs(5);
+
+/// The parts, and what ends them.
+pub(crate) struct House {
+    pub(crate) store: Arc<RocksBackend>,
+    pub(crate) handles: Handles,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) shutdown: CancellationToken,
+}
+
+/// What handlers take.
+#[derive(Clone)]
+pub(crate) struct Handles {
+    pub(crate) gate: Gate,
+    pub(crate) accounts: Accounts,
+    pub(crate) rooms: Rooms,
+    pub(crate) sync: Sync,
+}
+
+impl FromRef<Handles> for Gate {
+    fn from_ref(handles: &Handles) -> Self {
+        handles.gate.clone()
+    }
+}
+
+impl FromRef<Handles> for Accounts {
+    fn from_ref(handles: &Handles) -> Self {
+        handles.accounts.clone()
+    }
+}
+
+impl FromRef<Handles> for Rooms {
+    fn from_ref(handles: &Handles) -> Self {
+        handles.rooms.clone()
+    }
+}
+
+impl FromRef<Handles> for Sync {
+    fn from_ref(handles: &Handles) -> Self {
+        handles.sync.clone()
+    }
+}
+
+/// Where the store is in a data folder.
+pub(crate) fn store_path(data_dir: &Path) -> PathBuf {
+    data_dir.join("store")
+}
+
+/// Makes a folder for its owner only, unless it is there.
+pub(crate) fn private_folder(path: &Path) -> Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .doing(format!("could not make the folder {}", path.display()))
+}
+
+/// Opens the store of a data folder. Only one process can.
+pub(crate) fn open_store(config: &Config) -> Result<RocksBackend> {
+    private_folder(&config.data_dir)?;
+    let path = store_path(&config.data_dir);
+    let settings = hearth_store_rocksdb::Settings {
+        memory_bytes: usize::try_from(Budget::of(config.memory_limit).store).unwrap_or(usize::MAX),
+        sync: config.store.sync_writes,
+    };
+    RocksBackend::open(&path, CATALOGUE, &settings)
+        .doing(format!("could not open the store {}", path.display()))
+}
+
+impl House {
+    /// Builds all parts on an open store. Nothing runs yet but what a request starts.
+    pub(crate) async fn build(store: RocksBackend, config: &Config) -> Result<Self> {
+        let store = Arc::new(store);
+        let backend: Arc<dyn Backend> = store.clone();
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let ids = Arc::new(Ids::from_system());
+        let identity = Identity::load(&*backend, &ids, &config.server_name).await?;
+        let budget = Budget::of(config.memory_limit);
+        let states = Arc::new(States::new(identity.hash_key.clone(), budget.states));
+        let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
+
+        let accounts = Accounts::new(
+            backend.clone(),
+            clock.clone(),
+            ids.clone(),
+            accounts_settings(config, &identity)?,
+        );
+        let rooms = Rooms::new(
+            hearth_rooms::Parts {
+                store: backend.clone(),
+                states: states.clone(),
+                clock: clock.clone(),
+                ids,
+                tasks: tasks.clone(),
+                shutdown: shutdown.clone(),
+            },
+            rooms_settings(config, identity, budget)?,
+        );
+        let sync = Sync::new(hearth_sync::Parts {
+            store: backend,
+            states,
+            typing: Arc::new(rooms.typing().clone()),
+            clock,
+            settings: hearth_sync::Settings {
+                timeout_max: Duration::from_secs(config.limits.long_poll_seconds_max),
+                cache_bytes_max: budget.sync,
+            },
+        });
+        let gate = Gate::with_limits(Arc::new(accounts.clone()), config);
+        let handles = Handles {
+            gate,
+            accounts,
+            rooms,
+            sync,
+        };
+        Ok(Self {
+            store,
+            handles,
+            tasks,
+            shutdown,
+        })
+    }
+
+    /// Ends all workers and closes the store, so that the next start knows that nothing is missing.
+    pub(crate) async fn close(self) -> Result<()> {
+        self.shutdown.cancel();
+        self.tasks.close();
+        let ended = tokio::time::timeout(WORKERS_END_MAX, self.tasks.wait()).await;
+        if ended.is_err() {
+            tracing::warn!(workers = self.tasks.len(), "workers did not end in time");
+        }
+        drop(self.handles);
+        self.store.close().await.doing("could not close the store")
+    }
+}
+
+fn accounts_settings(config: &Config, identity: &Identity) -> Result<hearth_accounts::Settings> {
+    let registration = match &config.registration {
+        registration if !registration.open => Registration::Closed,
+        registration if registration.token_required => Registration::Token,
+        _ => Registration::Open,
+    };
+    let memory_kib = u32::try_from(config.password.memory.bytes() >> 10)
+        .map_err(|_| Error::refused("password.memory is too large"))?;
+    let shared_secret = config.registration.shared_secret.as_ref();
+    let mut settings = hearth_accounts::Settings::new(identity.server_name.clone());
+    settings.registration = registration;
+    settings.shared_secret = shared_secret.map(|secret| secret.expose().to_owned());
+    settings.password_cost = PasswordCost {
+        memory_kib,
+        passes: config.password.iterations,
+        lanes: 1,
+    };
+    Ok(settings)
+}
+
+fn rooms_settings(
+    config: &Config,
+    identity: Identity,
+    budget: Budget,
+) -> Result<hearth_rooms::Settings> {
+    let version = &config.room.default_version;
+    let default_version = RoomVersion::parse(version)
+        .ok_or_else(|| Error::refused(format!("room.default_version `{version}` is unknown")))?;
+    Ok(hearth_rooms::Settings {
+        server_name: identity.server_name,
+        key: identity.key,
+        default_version,
+        view_cache_bytes_max: budget.rooms,
+    })
+}

@@ -1,0 +1,141 @@
+//! `hearth serve`: from an empty process to a server, and in order back.
+
+use std::net::SocketAddr;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use hearth_config::Config;
+use hearth_http::{ApiError, Frame, Metrics, Server};
+use http::header::RETRY_AFTER;
+use http::{HeaderValue, StatusCode};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::admin::socket;
+use crate::error::{Doing, Result};
+use crate::house::{House, open_store};
+use crate::metrics;
+
+/// How the path of the endpoint ends that waits for news.
+const LONG_POLL: &str = "/sync";
+
+/// Runs until SIGTERM or SIGINT.
+pub(crate) async fn serve(config: &Config) -> Result<()> {
+    // Before anything is written: a second server stops here.
+    let counters = Metrics::new();
+    let server = Server::bind(config, counters.clone()).doing("could not begin to serve")?;
+    let operators = match config.metrics_address {
+        Some(address) => {
+            let server = Server::bind_plain(&[address], config, counters.clone());
+            Some(server.doing("could not serve metrics")?)
+        }
+        None => None,
+    };
+    let stop = stop_signal()?;
+
+    let store = open_store(config)?;
+    let house = House::build(store, config).await?;
+    metrics::register(&counters, &house.store);
+    start_workers(&house);
+    let socket = socket::listen(&config.data_dir)?;
+    house.tasks.spawn(socket::run(
+        socket,
+        house.operator(config),
+        house.shutdown.clone(),
+    ));
+
+    let frame = Frame::new(counters, &config.trusted_proxies);
+    let routes = hearth_client_api::router()
+        .layer(from_fn_with_state(stop.clone(), end_long_polls))
+        .with_state(house.handles.clone());
+    let addresses = server.addresses().doing("could not begin to serve")?;
+    let servers = TaskTracker::new();
+    servers.spawn(server.run(frame.around(routes), stop.clone()));
+    if let Some(operators) = operators {
+        servers.spawn(operators.run(frame.operators_only(), stop.clone()));
+    }
+    announce(config, &addresses);
+
+    stop.cancelled().await;
+    tracing::info!("stopping");
+    servers.close();
+    servers.wait().await;
+    house.close().await?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// What runs besides requests.
+fn start_workers(house: &House) {
+    let (notifier, shutdown) = (
+        house.handles.sync.notifier().clone(),
+        house.shutdown.clone(),
+    );
+    house
+        .tasks
+        .spawn(async move { notifier.run(shutdown).await });
+    let (rooms, shutdown) = (house.handles.rooms.clone(), house.shutdown.clone());
+    house
+        .tasks
+        .spawn(async move { rooms.run_jobs(shutdown).await });
+}
+
+/// Whoever waits for news when the server is told to stop is sent away, to come back later.
+async fn end_long_polls(
+    State(stop): State<CancellationToken>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let path = request.extensions().get::<MatchedPath>();
+    if !path.is_some_and(|path| path.as_str().ends_with(LONG_POLL)) {
+        return next.run(request).await;
+    }
+    tokio::select! {
+        biased;
+        response = next.run(request) => response,
+        () = stop.cancelled() => {
+            let status = StatusCode::SERVICE_UNAVAILABLE;
+            ApiError::new(status, "M_UNKNOWN", "The server is stopping")
+                .with_header(RETRY_AFTER, HeaderValue::from_static("1"))
+                .into_response()
+        }
+    }
+}
+
+fn announce(config: &Config, addresses: &[SocketAddr]) {
+    let scheme = if config.listen.is_empty() {
+        "https"
+    } else {
+        "http"
+    };
+    let at = match (&config.well_known.client, addresses.first()) {
+        (Some(url), _) => url.clone(),
+        (None, Some(address)) => format!("{scheme}://{address}"),
+        (None, None) => String::new(),
+    };
+    let all: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    tracing::info!(
+        addresses = all.join(" "),
+        "serving `{}`",
+        config.server_name
+    );
+    println!("Hearth is ready. Point a Matrix client at {at}");
+}
+
+/// A token that the first SIGTERM or SIGINT cancels.
+fn stop_signal() -> Result<CancellationToken> {
+    let mut terminate = signal(SignalKind::terminate()).doing("could not listen for signals")?;
+    let mut interrupt = signal(SignalKind::interrupt()).doing("could not listen for signals")?;
+    let stop = CancellationToken::new();
+    let stopping = stop.clone();
+    TaskTracker::new().spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        stopping.cancel();
+    });
+    Ok(stop)
+}
