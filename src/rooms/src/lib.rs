@@ -34,7 +34,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use hearth_data::meta::Numbers;
-use hearth_data::state::States;
 use hearth_data::{RoomNo, rooms};
 use hearth_event::{RoomVersion, SigningKey};
 use hearth_store::{Backend, Batch, Snapshot};
@@ -47,6 +46,7 @@ pub use aliases::AliasTarget;
 pub use create::{InitialState, NewRoom, Preset, Publish};
 pub use directory::{RoomListing, RoomPage, RoomQuery};
 pub use error::{Error, Result};
+pub use hearth_data::state::{HashKey, States};
 pub use hearth_store::Error as StoreError;
 pub use membership::{At, JoinedMember, MemberFilter, TargetChange};
 pub use read::StateFormat;

@@ -51,7 +51,9 @@ async fn alias(
 ) -> Result<RawJson, ApiError> {
     let target = rooms.resolve_alias(&request.body.room_alias).await;
     let target = target.map_err(rooms_error)?;
-    Ok(answer(&json!({ "room_id": target.room_id, "servers": target.servers })))
+    Ok(answer(
+        &json!({ "room_id": target.room_id, "servers": target.servers }),
+    ))
 }
 
 /// DELETE /_matrix/client/v3/directory/room/{roomAlias}
@@ -70,7 +72,9 @@ async fn room_aliases(
     State(rooms): State<Rooms>,
     request: Ruma<aliases::v3::Request>,
 ) -> Result<RawJson, ApiError> {
-    let aliases = rooms.aliases(&request.caller()?.user, &request.body.room_id).await;
+    let aliases = rooms
+        .aliases(&request.caller()?.user, &request.body.room_id)
+        .await;
     Ok(answer(&json!({ "aliases": aliases.map_err(rooms_error)? })))
 }
 
@@ -130,7 +134,9 @@ async fn search(
     let body = &request.body;
     must_be_here(&rooms, body.server.as_deref())?;
     let types = &body.filter.room_types;
-    let types = types.iter().map(|kind| kind.as_str().map(ToOwned::to_owned));
+    let types = types
+        .iter()
+        .map(|kind| kind.as_str().map(ToOwned::to_owned));
     let types: Vec<Option<String>> = types.collect();
     let query = RoomQuery {
         since: body.since.clone(),
@@ -147,9 +153,9 @@ fn count(limit: ruma::UInt) -> usize {
 
 fn must_be_here(rooms: &Rooms, server: Option<&ServerName>) -> Result<(), ApiError> {
     match server {
-        Some(server) if server != rooms.server_name() => {
-            Err(ApiError::not_found("The directory of that server cannot be reached"))
-        }
+        Some(server) if server != rooms.server_name() => Err(ApiError::not_found(
+            "The directory of that server cannot be reached",
+        )),
         _ => Ok(()),
     }
 }

@@ -39,7 +39,9 @@ async fn create_receipt(
     match &body.receipt_type {
         ReceiptType::Read => update.receipts.push((ReceiptKind::Read, thread, event_id)),
         ReceiptType::ReadPrivate => {
-            update.receipts.push((ReceiptKind::ReadPrivate, thread, event_id));
+            update
+                .receipts
+                .push((ReceiptKind::ReadPrivate, thread, event_id));
         }
         ReceiptType::FullyRead if thread == ReceiptThread::Unthreaded => {
             update.fully_read = Some(event_id);

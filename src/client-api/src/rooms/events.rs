@@ -32,7 +32,9 @@ async fn send(
         content: content(&request.json)?,
         txn_id: Some(request.body.txn_id.to_string()),
     };
-    let sent = rooms.send(&sender(&request)?, &request.body.room_id, event).await;
+    let sent = rooms
+        .send(&sender(&request)?, &request.body.room_id, event)
+        .await;
     Ok(event_id(&sent.map_err(rooms_error)?))
 }
 
@@ -47,7 +49,9 @@ async fn redact(
         reason: body.reason.as_deref(),
         txn_id: body.txn_id.as_str(),
     };
-    let redacted = rooms.redact(&sender, &body.room_id, &body.event_id, redaction).await;
+    let redacted = rooms
+        .redact(&sender, &body.room_id, &body.event_id, redaction)
+        .await;
     Ok(event_id(&redacted.map_err(rooms_error)?))
 }
 
@@ -57,6 +61,8 @@ async fn event(
     request: Ruma<get_room_event::v3::Request>,
 ) -> Result<RawJson, ApiError> {
     let reader = Sender::from(request.caller()?);
-    let event = rooms.event(&reader, &request.body.room_id, &request.body.event_id).await;
+    let event = rooms
+        .event(&reader, &request.body.room_id, &request.body.event_id)
+        .await;
     Ok(raw(event.map_err(rooms_error)?))
 }

@@ -45,7 +45,9 @@ fn at(token: &str) -> Result<At, ApiError> {
     match token.parse() {
         Ok(Token::Sync(token)) => Ok(At::Position(token.position)),
         Ok(Token::History(place)) => Ok(At::Place(place)),
-        Err(_) => Err(ApiError::invalid_param("`at` is not a token of this server")),
+        Err(_) => Err(ApiError::invalid_param(
+            "`at` is not a token of this server",
+        )),
     }
 }
 
@@ -73,5 +75,7 @@ async fn rooms_joined(
     request: Ruma<joined_rooms::v3::Request>,
 ) -> Result<RawJson, ApiError> {
     let joined = rooms.joined_rooms(&request.caller()?.user).await;
-    Ok(answer(&json!({ "joined_rooms": joined.map_err(rooms_error)? })))
+    Ok(answer(
+        &json!({ "joined_rooms": joined.map_err(rooms_error)? }),
+    ))
 }

@@ -81,7 +81,13 @@ async fn invite(
         ));
     };
     let change = (TargetChange::Invite, &*invited.user_id);
-    change_other(&rooms, (user, &request.body.room_id), change, &invited.reason).await
+    change_other(
+        &rooms,
+        (user, &request.body.room_id),
+        change,
+        &invited.reason,
+    )
+    .await
 }
 
 /// POST /_matrix/client/v3/rooms/{roomId}/leave. A suspended user may leave.
@@ -90,7 +96,9 @@ async fn leave(
     request: Ruma<leave_room::v3::Request>,
 ) -> Result<RawJson, ApiError> {
     let user = &request.caller()?.user;
-    let left = rooms.leave(user, &request.body.room_id, request.body.reason.clone()).await;
+    let left = rooms
+        .leave(user, &request.body.room_id, request.body.reason.clone())
+        .await;
     left.map_err(rooms_error)?;
     Ok(done())
 }
@@ -102,7 +110,13 @@ async fn kick(
 ) -> Result<RawJson, ApiError> {
     let body = &request.body;
     let by = (&*active(&request)?.user, &*body.room_id);
-    change_other(&rooms, by, (TargetChange::Kick, &body.user_id), &body.reason).await
+    change_other(
+        &rooms,
+        by,
+        (TargetChange::Kick, &body.user_id),
+        &body.reason,
+    )
+    .await
 }
 
 /// POST /_matrix/client/v3/rooms/{roomId}/ban
@@ -122,7 +136,13 @@ async fn unban(
 ) -> Result<RawJson, ApiError> {
     let body = &request.body;
     let by = (&*active(&request)?.user, &*body.room_id);
-    change_other(&rooms, by, (TargetChange::Unban, &body.user_id), &body.reason).await
+    change_other(
+        &rooms,
+        by,
+        (TargetChange::Unban, &body.user_id),
+        &body.reason,
+    )
+    .await
 }
 
 async fn change_other(
@@ -131,7 +151,9 @@ async fn change_other(
     change: (TargetChange, &UserId),
     reason: &Option<String>,
 ) -> Result<RawJson, ApiError> {
-    let changed = rooms.change_other(sender, room, change, reason.clone()).await;
+    let changed = rooms
+        .change_other(sender, room, change, reason.clone())
+        .await;
     changed.map_err(rooms_error)?;
     Ok(done())
 }

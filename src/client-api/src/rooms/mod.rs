@@ -92,5 +92,5 @@ fn content(json: &Bytes) -> Result<Box<RawValue>, ApiError> {
     serde_json::from_slice(json).map_err(|error| ApiError::bad_json(error.to_string()))
 }
 
-
-
+#[cfg(test)]
+mod tests;

@@ -40,7 +40,9 @@ async fn state(
     State(rooms): State<Rooms>,
     request: Ruma<get_state_events::v3::Request>,
 ) -> Result<RawJson, ApiError> {
-    let events = rooms.state(&request.caller()?.user, &request.body.room_id).await;
+    let events = rooms
+        .state(&request.caller()?.user, &request.body.room_id)
+        .await;
     Ok(RawJson(Bytes::from(list(&events.map_err(rooms_error)?))))
 }
 
@@ -71,6 +73,8 @@ async fn put_state(
         state_key: request.body.state_key.clone(),
         content: content(&request.json)?,
     };
-    let set = rooms.put_state(&sender(&request)?, &request.body.room_id, state).await;
+    let set = rooms
+        .put_state(&sender(&request)?, &request.body.room_id, state)
+        .await;
     Ok(event_id(&set.map_err(rooms_error)?))
 }

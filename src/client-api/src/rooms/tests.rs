@@ -1,0 +1,435 @@
+//! The endpoints as clients see them, on the store in memory. Whoever shows a name as token is that user.
+
+mod api;
+mod fuzz;
+
+use serde_json::{Value, json};
+
+use api::Api;
+
+#[tokio::test]
+async fn a_room_is_made_joined_talked_in_and_left() {
+    let api = Api::new();
+    let room = api
+        .room("alice", json!({ "preset": "public_chat", "name": "Pub" }))
+        .await;
+    let joined = api
+        .post(&format!("join/{room}"), "bob", json!({}))
+        .await
+        .ok();
+    assert_eq!(joined["room_id"], room.as_str());
+    let path = format!("rooms/{room}/send/m.room.message/1");
+    let text = json!({ "msgtype": "m.text", "body": "hello" });
+    let sent = api.put(&path, "bob", text.clone()).await.ok();
+    assert_eq!(api.put(&path, "bob", text).await.ok(), sent);
+    let event_id = sent["event_id"].as_str().unwrap();
+    let event = api
+        .get(&format!("rooms/{room}/event/{event_id}"), "alice")
+        .await
+        .ok();
+    assert_eq!(event["content"]["body"], "hello");
+    assert_eq!(event["room_id"], room.as_str());
+    assert_eq!(event["sender"], "@bob:house");
+    let rooms = api.get("joined_rooms", "bob").await.ok();
+    assert_eq!(rooms, json!({ "joined_rooms": [room] }));
+    let members = api
+        .get(&format!("rooms/{room}/joined_members"), "bob")
+        .await
+        .ok();
+    assert_eq!(members["joined"].as_object().unwrap().len(), 2);
+    let members = api
+        .get(&format!("rooms/{room}/members?membership=join"), "bob")
+        .await
+        .ok();
+    assert_eq!(members["chunk"].as_array().unwrap().len(), 2);
+    api.raw(&format!("POST rooms/{room}/leave"), Some("bob"), vec![])
+        .await
+        .ok();
+    let rooms = api.get("joined_rooms", "bob").await.ok();
+    assert_eq!(rooms, json!({ "joined_rooms": [] }));
+    api.post(&format!("rooms/{room}/forget"), "bob", json!({}))
+        .await
+        .ok();
+}
+
+#[tokio::test]
+async fn state_has_three_paths_for_the_empty_key() {
+    let api = Api::new();
+    let room = api.room("alice", json!({})).await;
+    for (slash, topic) in [("", "a"), ("/", "b")] {
+        let path = format!("rooms/{room}/state/m.room.topic{slash}");
+        let set = api
+            .put(&path, "alice", json!({ "topic": topic }))
+            .await
+            .ok();
+        assert!(set["event_id"].is_string());
+        assert_eq!(
+            api.get(&path, "alice").await.ok(),
+            json!({ "topic": topic })
+        );
+    }
+    let path = format!("rooms/{room}/state/x.y/a%20key");
+    api.put(&path, "alice", json!({ "z": 1 })).await.ok();
+    assert_eq!(api.get(&path, "alice").await.ok(), json!({ "z": 1 }));
+    let event = api.get(&format!("{path}?format=event"), "alice").await.ok();
+    assert_eq!(
+        (&event["state_key"], &event["content"]["z"]),
+        (&json!("a key"), &json!(1))
+    );
+    let all = api.get(&format!("rooms/{room}/state"), "alice").await.ok();
+    assert!(
+        all.as_array()
+            .unwrap()
+            .iter()
+            .any(|event| event["type"] == "m.room.topic")
+    );
+    let missing = api
+        .get(&format!("rooms/{room}/state/x.none"), "alice")
+        .await;
+    assert_eq!(missing.error(), (404, "M_NOT_FOUND"));
+}
+
+#[tokio::test]
+async fn errors_have_their_status_and_errcode() {
+    let api = Api::new();
+    let room = api.room("alice", json!({ "preset": "public_chat" })).await;
+    let private = api
+        .room("alice", json!({ "room_alias_name": "mine" }))
+        .await;
+    let send = format!("PUT rooms/{room}/send/m.room.message/1");
+    let long = "x".repeat(70_000);
+    let cases = [
+        (
+            "POST createRoom",
+            "alice",
+            json!({ "room_version": "ahoy" }),
+            (400, "M_UNSUPPORTED_ROOM_VERSION"),
+        ),
+        (
+            "POST createRoom",
+            "alice",
+            json!({ "preset": "ahoy" }),
+            (400, "M_BAD_JSON"),
+        ),
+        (
+            "POST createRoom",
+            "alice",
+            json!({ "room_alias_name": "mine" }),
+            (400, "M_ROOM_IN_USE"),
+        ),
+        (
+            "POST createRoom",
+            "alice",
+            json!({ "room_alias_name": "a b" }),
+            (400, "M_INVALID_PARAM"),
+        ),
+        (
+            "POST createRoom",
+            "alice",
+            json!({ "name": 1 }),
+            (400, "M_BAD_JSON"),
+        ),
+        (
+            "POST createRoom",
+            "suspended",
+            json!({}),
+            (403, "M_USER_SUSPENDED"),
+        ),
+        (
+            &format!("POST join/{private}"),
+            "bob",
+            json!({}),
+            (403, "M_FORBIDDEN"),
+        ),
+        (
+            "POST join/!nowhere:house",
+            "bob",
+            json!({}),
+            (404, "M_NOT_FOUND"),
+        ),
+        (
+            "POST join/%23nowhere:house",
+            "bob",
+            json!({}),
+            (404, "M_NOT_FOUND"),
+        ),
+        (&send, "bob", json!({ "body": "x" }), (403, "M_FORBIDDEN")),
+        (&send, "nobody", json!({}), (401, "M_UNKNOWN_TOKEN")),
+        (&send, "alice", json!({ "body": 1.5 }), (400, "M_BAD_JSON")),
+        (
+            &send,
+            "alice",
+            json!({ "body": long }),
+            (413, "M_TOO_LARGE"),
+        ),
+        (
+            &format!("POST rooms/{room}/kick"),
+            "alice",
+            json!({ "user_id": "@bob:house" }),
+            (403, "M_FORBIDDEN"),
+        ),
+        (
+            &format!("POST rooms/{room}/invite"),
+            "alice",
+            json!({ "user_id": "@alice:house" }),
+            (403, "M_FORBIDDEN"),
+        ),
+        (
+            &format!("POST rooms/{room}/invite"),
+            "alice",
+            json!({}),
+            (400, "M_BAD_JSON"),
+        ),
+        (
+            &format!("POST rooms/{room}/forget"),
+            "alice",
+            json!({}),
+            (400, "M_UNKNOWN"),
+        ),
+        (
+            &format!("PUT rooms/{room}/state/m.room.canonical_alias"),
+            "alice",
+            json!({ "alias": "#none:house" }),
+            (400, "M_BAD_ALIAS"),
+        ),
+        (
+            &format!("PUT rooms/{room}/state/m.room.create"),
+            "alice",
+            json!({ "a": 1 }),
+            (403, "M_FORBIDDEN"),
+        ),
+        (
+            "PUT directory/room/%23mine:house",
+            "alice",
+            json!({ "room_id": room }),
+            (409, "M_UNKNOWN"),
+        ),
+        (
+            "PUT directory/room/%23a:elsewhere",
+            "alice",
+            json!({ "room_id": room }),
+            (400, "M_INVALID_PARAM"),
+        ),
+        (
+            "DELETE directory/room/%23mine:house",
+            "bob",
+            json!({}),
+            (403, "M_FORBIDDEN"),
+        ),
+        (
+            "DELETE directory/room/%23none:house",
+            "bob",
+            json!({}),
+            (404, "M_NOT_FOUND"),
+        ),
+        (
+            &format!("PUT rooms/{room}/typing/@bob:house"),
+            "alice",
+            json!({ "typing": false }),
+            (403, "M_FORBIDDEN"),
+        ),
+        (
+            &format!("POST rooms/{room}/receipt/m.read/$none"),
+            "alice",
+            json!({}),
+            (404, "M_NOT_FOUND"),
+        ),
+        (
+            &format!("POST rooms/{room}/receipt/m.other/$none"),
+            "alice",
+            json!({}),
+            (400, "M_INVALID_PARAM"),
+        ),
+        (
+            &format!("POST rooms/{room}/upgrade"),
+            "alice",
+            json!({ "new_version": "x" }),
+            (400, "M_UNSUPPORTED_ROOM_VERSION"),
+        ),
+    ];
+    for (line, token, body, expected) in cases {
+        let answer = api.ask(line, Some(token), body).await;
+        assert_eq!(answer.error(), expected, "{line} {}", answer.body);
+    }
+    for path in ["state", "members", "joined_members", "aliases"] {
+        for room in [room.as_str(), "!nowhere:house"] {
+            let answer = api.get(&format!("rooms/{room}/{path}"), "eve").await;
+            assert_eq!(answer.error(), (403, "M_FORBIDDEN"), "{path}");
+        }
+    }
+    let answer = api.get("directory/list/room/!nowhere:house", "alice").await;
+    assert_eq!(answer.error(), (404, "M_NOT_FOUND"));
+}
+
+#[tokio::test]
+async fn the_directory_lists_what_is_published() {
+    let api = Api::new();
+    let body = json!({ "visibility": "public", "name": "Open", "room_alias_name": "open" });
+    let room = api.room("alice", body).await;
+    let page = api.raw("GET publicRooms", None, vec![]).await.ok();
+    let expected = json!({
+        "room_id": room,
+        "name": "Open",
+        "canonical_alias": "#open:house",
+        "num_joined_members": 1,
+        "world_readable": false,
+        "guest_can_join": false,
+        "join_rule": "public",
+    });
+    assert_eq!(page["chunk"], json!([expected]));
+    assert_eq!(page["total_room_count_estimate"], 1);
+    let search = json!({ "filter": { "generic_search_term": "ope", "room_types": [null] } });
+    let page = api.post("publicRooms", "bob", search).await.ok();
+    assert_eq!(page["chunk"].as_array().unwrap().len(), 1);
+    let spaces = json!({ "filter": { "room_types": ["m.space"] } });
+    let page = api.post("publicRooms", "bob", spaces).await.ok();
+    assert_eq!(page["chunk"], json!([]));
+    let path = format!("directory/list/room/{room}");
+    assert_eq!(
+        api.get(&path, "bob").await.ok(),
+        json!({ "visibility": "public" })
+    );
+    let hide = json!({ "visibility": "private" });
+    assert_eq!(
+        api.put(&path, "bob", hide.clone()).await.error(),
+        (403, "M_FORBIDDEN")
+    );
+    api.put(&path, "alice", hide).await.ok();
+    let page = api.raw("GET publicRooms", None, vec![]).await.ok();
+    assert_eq!(page["chunk"], json!([]));
+    let target = api
+        .raw("GET directory/room/%23open:house", None, vec![])
+        .await
+        .ok();
+    assert_eq!(target, json!({ "room_id": room, "servers": ["house"] }));
+    let aliases = api
+        .get(&format!("rooms/{room}/aliases"), "alice")
+        .await
+        .ok();
+    assert_eq!(aliases, json!({ "aliases": ["#open:house"] }));
+}
+
+#[tokio::test]
+async fn redactions_receipts_markers_and_typing_are_taken() {
+    let api = Api::new();
+    let room = api.room("alice", json!({})).await;
+    let path = format!("rooms/{room}/send/m.room.message/1");
+    let sent = api
+        .put(&path, "alice", json!({ "body": "x", "msgtype": "m.text" }))
+        .await
+        .ok();
+    let event = sent["event_id"].as_str().unwrap();
+    api.post(
+        &format!("rooms/{room}/receipt/m.read/{event}"),
+        "alice",
+        json!({}),
+    )
+    .await
+    .ok();
+    let thread = json!({ "thread_id": "main" });
+    api.post(
+        &format!("rooms/{room}/receipt/m.read.private/{event}"),
+        "alice",
+        thread,
+    )
+    .await
+    .ok();
+    let markers = json!({ "m.fully_read": event, "m.read": event });
+    api.post(&format!("rooms/{room}/read_markers"), "alice", markers)
+        .await
+        .ok();
+    let typing = json!({ "typing": true, "timeout": 1000 });
+    api.put(
+        &format!("rooms/{room}/typing/@alice:house"),
+        "alice",
+        typing,
+    )
+    .await
+    .ok();
+    let path = format!("rooms/{room}/redact/{event}/2");
+    let redaction = api
+        .put(&path, "alice", json!({ "reason": "typo" }))
+        .await
+        .ok();
+    let again = api.put(&path, "alice", json!({})).await.ok();
+    assert_eq!(again, redaction);
+    let seen = api
+        .get(&format!("rooms/{room}/event/{event}"), "alice")
+        .await
+        .ok();
+    assert_eq!(seen["content"], json!({}));
+    let because = &seen["unsigned"]["redacted_because"];
+    assert_eq!(because["content"]["reason"], "typo");
+    assert_eq!(because["event_id"], redaction["event_id"]);
+}
+
+#[tokio::test]
+async fn members_as_they_were_at_a_token() {
+    let api = Api::new();
+    let room = api.room("alice", json!({ "preset": "public_chat" })).await;
+    let at = api.position().await;
+    api.post(&format!("join/{room}"), "bob", json!({}))
+        .await
+        .ok();
+    let count = async |query: &str| {
+        let members = api
+            .get(&format!("rooms/{room}/members{query}"), "alice")
+            .await
+            .ok();
+        members["chunk"].as_array().unwrap().len()
+    };
+    assert_eq!(count("").await, 2);
+    assert_eq!(count(&format!("?at=s{at}_t0")).await, 1);
+    // The second event of the room is the creator's join.
+    assert_eq!(count("?at=p2").await, 0);
+    assert_eq!(count("?at=p3").await, 1);
+    let bad = api
+        .get(&format!("rooms/{room}/members?at=x"), "alice")
+        .await;
+    assert_eq!(bad.error(), (400, "M_INVALID_PARAM"));
+}
+
+#[tokio::test]
+async fn kicks_bans_knocks_and_upgrades_are_served() {
+    let api = Api::new();
+    let knock = json!({ "type": "m.room.join_rules", "content": { "join_rule": "knock" } });
+    let room = api.room("alice", json!({ "initial_state": [knock] })).await;
+    api.post(
+        &format!("knock/{room}"),
+        "bob",
+        json!({ "reason": "hello" }),
+    )
+    .await
+    .ok();
+    let bob = json!({ "user_id": "@bob:house", "reason": "why not" });
+    for change in ["invite", "kick", "ban", "unban"] {
+        api.post(&format!("rooms/{room}/{change}"), "alice", bob.clone())
+            .await
+            .ok();
+        let path = format!("rooms/{room}/state/m.room.member/@bob:house");
+        assert_eq!(
+            api.get(&path, "alice").await.ok()["reason"],
+            "why not",
+            "{change}"
+        );
+    }
+    let upgrade = json!({ "new_version": "11" });
+    let upgraded = api
+        .post(&format!("rooms/{room}/upgrade"), "alice", upgrade)
+        .await
+        .ok();
+    let replacement = upgraded["replacement_room"].as_str().unwrap();
+    let tombstone = api
+        .get(&format!("rooms/{room}/state/m.room.tombstone"), "alice")
+        .await
+        .ok();
+    assert_eq!(tombstone["replacement_room"], replacement);
+}
+
+#[tokio::test]
+async fn the_capabilities_name_twelve_versions() {
+    let api = Api::new();
+    let versions: Value = super::room_versions(&api.rooms);
+    assert_eq!(versions["default"], "12");
+    assert_eq!(versions["available"].as_object().unwrap().len(), 12);
+}

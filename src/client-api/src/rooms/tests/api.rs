@@ -1,0 +1,166 @@
+//! A server of rooms alone.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::FromRef;
+use hearth_event::{RoomVersion, SigningKey};
+use hearth_http::{Gate, fallbacks};
+use hearth_ports::{AuthFailure, Authenticate, BoxFuture};
+use hearth_rooms::{HashKey, Parts, Rooms, Settings, States};
+use hearth_store::{Backend, MemoryBackend};
+use hearth_types::{Caller, Ids, ManualClock, UnixMs};
+use http::{Request, StatusCode};
+use http_body_util::BodyExt;
+use ruma::UserId;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
+
+#[derive(Clone)]
+struct Handles {
+    gate: Gate,
+    rooms: Rooms,
+}
+
+impl FromRef<Handles> for Gate {
+    fn from_ref(handles: &Handles) -> Self {
+        handles.gate.clone()
+    }
+}
+
+impl FromRef<Handles> for Rooms {
+    fn from_ref(handles: &Handles) -> Self {
+        handles.rooms.clone()
+    }
+}
+
+/// Takes a name as its user's token.
+struct ByName;
+
+impl Authenticate for ByName {
+    fn authenticate<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Caller, AuthFailure>> {
+        Box::pin(async move {
+            if token == "nobody" {
+                return Err(AuthFailure::Unknown { soft_logout: false });
+            }
+            let user = UserId::parse(format!("@{token}:house"));
+            let user = user.map_err(|_| AuthFailure::Unknown { soft_logout: false })?;
+            Ok(Caller {
+                user,
+                device: Some("DEVICE".into()),
+                is_guest: false,
+                is_admin: false,
+                is_suspended: token == "suspended",
+            })
+        })
+    }
+}
+
+/// A server.
+pub(super) struct Api {
+    router: Router,
+    store: MemoryBackend,
+    pub(super) rooms: Rooms,
+}
+
+/// What a client gets.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) body: Value,
+}
+
+impl Answer {
+    /// Status and errcode.
+    pub(super) fn error(&self) -> (u16, &str) {
+        let errcode = self.body["errcode"].as_str().unwrap_or_default();
+        (self.status.as_u16(), errcode)
+    }
+
+    /// The body of a 200.
+    #[track_caller]
+    pub(super) fn ok(self) -> Value {
+        assert_eq!(self.status, StatusCode::OK, "{}", self.body);
+        self.body
+    }
+}
+
+impl Api {
+    pub(super) fn new() -> Self {
+        let store = MemoryBackend::new();
+        let parts = Parts {
+            store: Arc::new(store.clone()),
+            states: Arc::new(States::new(HashKey::new([1; 16]), 1 << 20)),
+            clock: Arc::new(ManualClock::at(UnixMs(1_700_000_000_000))),
+            ids: Arc::new(Ids::seeded(1)),
+            tasks: TaskTracker::new(),
+            shutdown: CancellationToken::new(),
+        };
+        let settings = Settings {
+            server_name: "house".try_into().unwrap(),
+            key: SigningKey::generate([1; 32], "a").unwrap(),
+            default_version: RoomVersion::V12,
+            view_cache_bytes_max: 1 << 20,
+        };
+        let rooms = Rooms::new(parts, settings);
+        let handles = Handles {
+            gate: Gate::new(Arc::new(ByName), 1 << 20),
+            rooms: rooms.clone(),
+        };
+        let router = fallbacks(crate::rooms::router::<Handles>()).with_state(handles);
+        Self {
+            router,
+            store,
+            rooms,
+        }
+    }
+
+    /// The newest commit.
+    pub(super) async fn position(&self) -> u64 {
+        self.store.snapshot().await.unwrap().position().0
+    }
+
+    /// A request with a raw body.
+    pub(super) async fn raw(&self, line: &str, token: Option<&str>, body: Vec<u8>) -> Answer {
+        let (method, path) = line.split_once(' ').unwrap();
+        let path = match path.starts_with('/') {
+            true => path.to_owned(),
+            false => format!("/_matrix/client/v3/{path}"),
+        };
+        let mut request = Request::builder().method(method).uri(path);
+        if let Some(token) = token {
+            request = request.header("Authorization", format!("Bearer {token}"));
+        }
+        let request = request.body(Body::from(body)).unwrap();
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let status = response.status();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
+        Answer { status, body }
+    }
+
+    pub(super) async fn ask(&self, line: &str, token: Option<&str>, body: Value) -> Answer {
+        self.raw(line, token, body.to_string().into_bytes()).await
+    }
+
+    pub(super) async fn get(&self, path: &str, token: &str) -> Answer {
+        self.raw(&format!("GET {path}"), Some(token), vec![]).await
+    }
+
+    pub(super) async fn post(&self, path: &str, token: &str, body: Value) -> Answer {
+        self.ask(&format!("POST {path}"), Some(token), body).await
+    }
+
+    pub(super) async fn put(&self, path: &str, token: &str, body: Value) -> Answer {
+        self.ask(&format!("PUT {path}"), Some(token), body).await
+    }
+
+    /// Makes a room.
+    pub(super) async fn room(&self, creator: &str, body: Value) -> String {
+        let made = self.post("createRoom", creator, body).await.ok();
+        made["room_id"].as_str().unwrap().to_owned()
+    }
+}
