@@ -52,6 +52,9 @@ impl PositionedValue for ReceiptRow {
     }
 }
 
+/// The room, the position, and (user, type, thread).
+pub type ReceiptAtKey = (RoomNo, Position, (String, String, String));
+
 fn row_key(room: RoomNo, key: &ReceiptKey) -> (RoomNo, String, String, String) {
     (room, key.user.clone(), key.kind.clone(), key.thread.clone())
 }

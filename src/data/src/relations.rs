@@ -33,6 +33,9 @@ pub struct ThreadRow {
     pub count: u64,
 }
 
+/// The room, the target, and (sender, event type, `key`).
+pub type AnnotationKey = (RoomNo, EventNo, (String, String, String));
+
 /// An annotation: a user makes each only once.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Annotation {
@@ -48,7 +51,7 @@ pub struct Annotation {
 
 rows!(RelationRow = 1, ThreadRow = 1, EventNo = 1);
 
-fn annotation_key(room: RoomNo, annotation: &Annotation) -> (RoomNo, EventNo, (String, String, String)) {
+fn annotation_key(room: RoomNo, annotation: &Annotation) -> AnnotationKey {
     let Annotation {
         target,
         sender,

@@ -18,13 +18,13 @@ use crate::jobs::JobRow;
 use crate::members::{MemberRow, UserRoomRow};
 use crate::meta::MetaRow;
 use crate::reach::AuthLinks;
-use crate::receipts::ReceiptRow;
-use crate::relations::{RelationRow, ThreadRow};
+use crate::receipts::{ReceiptAtKey, ReceiptRow};
+use crate::relations::{AnnotationKey, RelationRow, ThreadRow};
 use crate::rooms::{AliasRow, RoomHead};
 use crate::row::Json;
+use crate::state::{Node, RoomItem};
 use crate::timeline::{EventRef, Whereabouts};
 use crate::txns::TxnRow;
-use crate::state::{Node, RoomItem};
 use crate::{EventNo, Place, RoomNo, StateId};
 
 // The store itself.
@@ -91,7 +91,7 @@ pub const THREADS_AT: Table<(RoomNo, Place, EventNo), ()> =
 /// (user, device, path and transaction id) → what the first request led to.
 pub const TXNS: Table<(String, String, String), TxnRow> = Table::new(0x29, "txns", Profile::Point);
 /// (room, target, (sender, event type, key)) → the annotating event. Written and read by `rooms` against duplicates.
-pub const ANNOTATIONS: Table<(RoomNo, EventNo, (String, String, String)), EventNo> =
+pub const ANNOTATIONS: Table<AnnotationKey, EventNo> =
     Table::new(0x2a, "annotations", Profile::Point);
 
 // Accounts.
@@ -101,11 +101,14 @@ pub const USERS: Table<String, UserRow> = Table::new(0x40, "users", Profile::Poi
 /// (user, device) → the device and its tokens' hashes. Written by `accounts`.
 pub const DEVICES: Table<(String, String), DeviceRow> = Table::new(0x41, "devices", Profile::Scan);
 /// (user, device) → when it was last seen. Buffered, at most once a minute. Written by `accounts`.
-pub const DEVICES_SEEN: Table<(String, String), SeenRow> = Table::new(0x42, "devices_seen", Profile::Point);
+pub const DEVICES_SEEN: Table<(String, String), SeenRow> =
+    Table::new(0x42, "devices_seen", Profile::Point);
 /// SHA-256 of an access token → whose it is. Written by `accounts`; read at each request.
-pub const ACCESS_TOKENS: Table<TokenHash, AccessTokenRow> = Table::new(0x43, "access_tokens", Profile::Point);
+pub const ACCESS_TOKENS: Table<TokenHash, AccessTokenRow> =
+    Table::new(0x43, "access_tokens", Profile::Point);
 /// SHA-256 of a refresh token → whose it is. Written and read by `accounts`.
-pub const REFRESH_TOKENS: Table<TokenHash, RefreshTokenRow> = Table::new(0x44, "refresh_tokens", Profile::Point);
+pub const REFRESH_TOKENS: Table<TokenHash, RefreshTokenRow> =
+    Table::new(0x44, "refresh_tokens", Profile::Point);
 /// (moment of expiry, SHA-256) → the user who may log in with it once. Written and read by `accounts`.
 pub const LOGIN_TOKENS: BriefTokens = Table::new(0x45, "login_tokens", Profile::Queue);
 /// (moment of expiry, SHA-256) → whose identity it proves to third parties. Written and read by `accounts`.
@@ -114,21 +117,25 @@ pub const OPENID_TOKENS: BriefTokens = Table::new(0x46, "openid_tokens", Profile
 pub const REGISTRATION_TOKENS: Table<String, RegistrationTokenRow> =
     Table::new(0x47, "registration_tokens", Profile::Point);
 /// (user, medium, address) → an e-mail address or telephone number. Written and read by `accounts`.
-pub const THREEPIDS: Table<(String, String, String), ThreepidRow> = Table::new(0x48, "threepids", Profile::Point);
+pub const THREEPIDS: Table<(String, String, String), ThreepidRow> =
+    Table::new(0x48, "threepids", Profile::Point);
 /// (medium, address) → the user. Written and read by `accounts`.
 pub const THREEPID_OWNERS: Table<(String, String), ThreepidOwnerRow> =
     Table::new(0x49, "threepid_owners", Profile::Point);
 /// Local user → her profile. Written by `accounts`; read by `rooms` for member events.
 pub const PROFILES: Table<String, ProfileRow> = Table::new(0x4a, "profiles", Profile::Point);
 /// (user, room or "", type) → account data. Written by `accounts`, riders of `rooms`; read by `sync`.
-pub const ACCOUNT_DATA: Table<AccountDataKey, AccountDataRow> = Table::new(0x4b, "account_data", Profile::Scan);
+pub const ACCOUNT_DATA: Table<AccountDataKey, AccountDataRow> =
+    Table::new(0x4b, "account_data", Profile::Scan);
 /// (user, position, (room, type)) → nothing: each row of account data once, at its newest position. Read by `sync`.
 pub const ACCOUNT_DATA_AT: Table<(String, Position, (String, String)), ()> =
     Table::new(0x4c, "account_data_at", Profile::Scan);
 /// User → how many rows of account data she has. Written with them; read by `accounts` for the quota.
-pub const ACCOUNT_DATA_COUNTS: Table<String, i64> = Table::new(0x4d, "account_data_counts", Profile::Point);
+pub const ACCOUNT_DATA_COUNTS: Table<String, i64> =
+    Table::new(0x4d, "account_data_counts", Profile::Point);
 /// (user, position) → the push rules in force from there on. Written by `accounts`; read for unread counts.
-pub const PUSH_RULES_AT: Table<(String, Position, ()), Json> = Table::new(0x4e, "push_rules_at", Profile::Scan);
+pub const PUSH_RULES_AT: Table<(String, Position, ()), Json> =
+    Table::new(0x4e, "push_rules_at", Profile::Scan);
 /// (user, filter id) → a filter. Written by `accounts`; read by `sync`.
 pub const FILTERS: Table<(String, String), Json> = Table::new(0x4f, "filters", Profile::Point);
 
@@ -145,8 +152,7 @@ pub const AUTH_LINKS: Table<RoomItem, AuthLinks> = Table::new(0x31, "auth_links"
 pub const RECEIPTS: Table<(RoomNo, String, String, String), ReceiptRow> =
     Table::new(0x60, "receipts", Profile::Scan);
 /// (room, position, (user, type, thread)) → nothing: each receipt once, at its newest position.
-pub const RECEIPTS_AT: Table<(RoomNo, Position, (String, String, String)), ()> =
-    Table::new(0x61, "receipts_at", Profile::Scan);
+pub const RECEIPTS_AT: Table<ReceiptAtKey, ()> = Table::new(0x61, "receipts_at", Profile::Scan);
 
 /// (local user, room) → checkpoint of unread counts. Derived; written and read by `sync`.
 pub const COUNTS: Table<(String, RoomNo), CountRow> = Table::new(0x62, "counts", Profile::Point);
