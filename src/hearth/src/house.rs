@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use axum::extract::FromRef;
 use hearth_accounts::{Accounts, PasswordCost, Registration};
+use hearth_client_api::discovery::Discovery;
 use hearth_config::Config;
 use hearth_data::state::States;
 use hearth_data::tables::CATALOGUE;
@@ -43,6 +44,7 @@ pub(crate) struct Handles {
     pub(crate) accounts: Accounts,
     pub(crate) rooms: Rooms,
     pub(crate) sync: Sync,
+    pub(crate) discovery: Discovery,
 }
 
 impl FromRef<Handles> for Gate {
@@ -66,6 +68,12 @@ impl FromRef<Handles> for Rooms {
 impl FromRef<Handles> for Sync {
     fn from_ref(handles: &Handles) -> Self {
         handles.sync.clone()
+    }
+}
+
+impl FromRef<Handles> for Discovery {
+    fn from_ref(handles: &Handles) -> Self {
+        handles.discovery.clone()
     }
 }
 
@@ -140,6 +148,10 @@ impl House {
             accounts,
             rooms,
             sync,
+            discovery: Discovery {
+                client: config.well_known.client.clone(),
+                server: config.well_known.server.clone(),
+            },
         };
         Ok(Self {
             store,

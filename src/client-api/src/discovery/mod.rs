@@ -1,0 +1,73 @@
+//! What a client asks first: which server, which versions, what it can do.
+
+use axum::extract::{FromRef, State};
+use axum::routing::get;
+use axum::{Json, Router};
+use hearth_http::{ApiError, Gate, Ruma, route};
+use hearth_rooms::Rooms;
+use ruma::api::client::discovery::get_capabilities;
+use serde_json::{Value, json};
+
+/// The versions of the specification whose endpoints are here. v1.11 is the first that sends clients to the
+/// authenticated media endpoints.
+const VERSIONS: &[&str] = &[
+    "r0.6.1", "v1.1", "v1.2", "v1.3", "v1.4", "v1.5", "v1.6", "v1.7", "v1.8", "v1.9", "v1.10",
+];
+
+/// Where clients and servers are sent by `/.well-known/matrix`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Discovery {
+    /// The `base_url` of the client-server API. Without one clients have to know it: 404.
+    pub client: Option<String>,
+    /// `host:port` of the server-server API.
+    pub server: Option<String>,
+}
+
+/// All endpoints of this module.
+pub fn router<S>() -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+    Gate: FromRef<S>,
+    Rooms: FromRef<S>,
+    Discovery: FromRef<S>,
+{
+    let router = Router::new()
+        .route("/_matrix/client/versions", get(versions))
+        .route("/.well-known/matrix/client", get(well_known_client))
+        .route("/.well-known/matrix/server", get(well_known_server));
+    route::<get_capabilities::v3::Request, _, _, _>(router, capabilities)
+}
+
+/// GET /_matrix/client/versions
+async fn versions() -> Json<Value> {
+    Json(json!({ "versions": VERSIONS, "unstable_features": {} }))
+}
+
+/// GET /_matrix/client/v3/capabilities
+async fn capabilities(
+    State(rooms): State<Rooms>,
+    _: Ruma<get_capabilities::v3::Request>,
+) -> Json<Value> {
+    let mut capabilities = crate::accounts::capabilities();
+    capabilities.insert(
+        "m.room_versions".to_owned(),
+        crate::rooms::room_versions(&rooms),
+    );
+    Json(json!({ "capabilities": capabilities }))
+}
+
+/// GET /.well-known/matrix/client
+async fn well_known_client(State(discovery): State<Discovery>) -> Result<Json<Value>, ApiError> {
+    let base_url = discovery
+        .client
+        .ok_or_else(|| ApiError::not_found("No client address is set"))?;
+    Ok(Json(json!({ "m.homeserver": { "base_url": base_url } })))
+}
+
+/// GET /.well-known/matrix/server
+async fn well_known_server(State(discovery): State<Discovery>) -> Result<Json<Value>, ApiError> {
+    let server = discovery
+        .server
+        .ok_or_else(|| ApiError::not_found("No server address is set"))?;
+    Ok(Json(json!({ "m.server": server })))
+}
