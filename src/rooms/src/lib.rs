@@ -34,6 +34,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use hearth_data::meta::Numbers;
+use hearth_data::reach::ReachCache;
 use hearth_data::{RoomNo, rooms};
 use hearth_event::{RoomVersion, SigningKey};
 use hearth_store::{Backend, Batch, Snapshot};
@@ -66,7 +67,7 @@ pub struct Settings {
     pub key: SigningKey,
     /// The version of rooms for which none is asked.
     pub default_version: RoomVersion,
-    /// How much memory the views of rooms last written to may take, in bytes.
+    /// How much memory the views of rooms last written to, with their auth graphs, may take, in bytes.
     pub view_cache_bytes_max: u64,
 }
 
@@ -100,6 +101,7 @@ pub(crate) struct Inner {
     numbers: Numbers,
     queues: Queues,
     views: Views,
+    reach: ReachCache,
     typing: Typing,
     // New rooms whose invites the request that made them is just sending.
     inviting: jobs::Inviting,
@@ -138,7 +140,9 @@ impl Rooms {
     /// All rooms of a store.
     pub fn new(parts: Parts, settings: Settings) -> Self {
         let typing = Typing::new(parts.clock.now(), parts.tasks.clone(), parts.shutdown);
-        let views = Views::new(settings.view_cache_bytes_max);
+        // Rows of the auth graph are small and few of them are asked for.
+        let reach_bytes = settings.view_cache_bytes_max / 4;
+        let views = Views::new(settings.view_cache_bytes_max - reach_bytes);
         Self(Arc::new(Inner {
             store: parts.store,
             states: parts.states,
@@ -149,6 +153,7 @@ impl Rooms {
             numbers: Numbers::new(ROOM_NUMBERS),
             queues: Queues::default(),
             views,
+            reach: ReachCache::new(reach_bytes),
             typing,
             inviting: jobs::Inviting::default(),
             last_birth: AtomicU64::new(0),

@@ -6,6 +6,7 @@ use hearth_data::append::{
     Admitted, EventRow, LocalMember, MemberChange, RoomBatch, Standing, TxnRef, append,
 };
 use hearth_data::members::{self, THIS_COMMIT, UserRoomRow};
+use hearth_data::reach::{Indexed, ReachWriter};
 use hearth_data::relations::{Annotation, ThreadRow};
 use hearth_data::rooms::RoomHead;
 use hearth_data::state::StateWriter;
@@ -62,6 +63,7 @@ pub(crate) struct Stage<'a> {
     pub(crate) view: RoomView,
     pub(crate) batch: RoomBatch,
     writer: StateWriter<'a>,
+    links: ReachWriter<'a>,
     is_written: bool,
     /// The earliest `origin_server_ts` of what is decided here.
     pub(crate) ts_min: UnixMs,
@@ -102,12 +104,14 @@ impl<'a> Stage<'a> {
     ) -> Self {
         let batch = RoomBatch::new(view.room, loaded, view.head.clone());
         let writer = StateWriter::new(&inner.states, view.room, snapshot, view.head.next_state);
+        let links = ReachWriter::new(view.room, snapshot, &inner.reach);
         Self {
             inner,
             snapshot,
             view,
             batch,
             writer,
+            links,
             is_written: false,
             ts_min: UnixMs::default(),
             events: HashMap::new(),
@@ -143,11 +147,6 @@ impl<'a> Stage<'a> {
         self.view
     }
 
-    /// What was known of the room before, when what was decided is thrown away.
-    pub(crate) fn into_unwritten_view(self) -> RoomView {
-        self.view
-    }
-
     /// Commits all. Gives back what is known of the room then.
     pub(crate) async fn commit(self) -> Result<RoomView, hearth_store::Error> {
         let Self {
@@ -155,8 +154,10 @@ impl<'a> Stage<'a> {
             mut view,
             mut batch,
             writer,
+            links,
             ..
         } = self;
+        links.flush(batch.ops());
         let next_state = writer.flush(batch.ops());
         batch.head.next_state = next_state;
         let (batch, mut head) = batch.finish();
@@ -218,13 +219,13 @@ impl<'a> Stage<'a> {
 
     /// Builds, authorises and stages an event.
     pub(crate) async fn write(&mut self, draft: &Draft, txn: Option<&Txn>) -> Result<OwnedEventId> {
-        let pdu = self.build(draft).await?;
+        let (pdu, auth) = self.build(draft).await?;
         authorize(&pdu, &|kind, key| self.view.pdu(kind, key).cloned())?;
         crate::create::adopt_room_id(&mut self.batch, &pdu);
-        self.stage(pdu, txn).await
+        self.stage(pdu, &auth, txn).await
     }
 
-    async fn build(&mut self, draft: &Draft) -> Result<Pdu> {
+    async fn build(&mut self, draft: &Draft) -> Result<(Pdu, Vec<EventNo>)> {
         let version = self.view.version;
         let keys = auth_keys_of_draft(version, draft);
         let mut wanted: Vec<(&str, &str)> = keys
@@ -236,10 +237,11 @@ impl<'a> Stage<'a> {
             wanted.push((&draft.kind, key));
         }
         self.load(&wanted).await?;
-        let auth: Vec<&Pdu> = keys
+        let auth: Vec<&Known> = keys
             .iter()
-            .filter_map(|(kind, key)| self.view.pdu(kind, key))
+            .filter_map(|(kind, key)| self.view.known(kind, key)?)
             .collect();
+        let auth_numbers = auth.iter().map(|known| known.event).collect();
         let head = &self.batch.head;
         let is_first = head.extremities.is_empty();
         let mut parents = Parents {
@@ -253,14 +255,14 @@ impl<'a> Stage<'a> {
                 .collect(),
             auth_events: auth
                 .iter()
-                .map(|event| event.event_id().to_owned())
+                .map(|known| known.pdu.event_id().to_owned())
                 .collect(),
             depth: head.depth.saturating_add(1),
             origin_server_ts: self.inner.clock.now().max(self.ts_min),
             ..Parents::default()
         };
         if version <= hearth_event::RoomVersion::V2 {
-            for event in auth {
+            for event in auth.into_iter().map(|known| &known.pdu) {
                 let hash = event.reference_hash();
                 parents
                     .reference_hashes
@@ -275,17 +277,23 @@ impl<'a> Stage<'a> {
             }
         }
         let settings = &self.inner.settings;
-        Ok(build(
+        let pdu = build(
             draft,
             &parents,
             version,
             &settings.key,
             &settings.server_name,
-        )?)
+        )?;
+        Ok((pdu, auth_numbers))
     }
 
     /// Everything that has to be known is loaded first, then all is written: an error leaves nothing behind.
-    async fn stage(&mut self, pdu: Pdu, txn: Option<&Txn>) -> Result<OwnedEventId> {
+    async fn stage(
+        &mut self,
+        pdu: Pdu,
+        auth: &[EventNo],
+        txn: Option<&Txn>,
+    ) -> Result<OwnedEventId> {
         let relating = self.relating(&pdu).await?;
         let member = self.member_change(&pdu).await?;
         let redaction = crate::relate::redaction(self, &pdu).await?;
@@ -299,6 +307,10 @@ impl<'a> Stage<'a> {
             }
             None => before,
         };
+        // Last of what can fail: were it done and the event not, its number would go to another.
+        if pdu.is_state() && self.links.append(number, auth).await? != Indexed::Done {
+            return Err(missing_event(number));
+        }
         let txn_ref = txn.map(|txn| TxnRef {
             device: txn.key.device.clone(),
             txn_id: txn.txn_id.clone(),

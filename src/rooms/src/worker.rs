@@ -122,7 +122,7 @@ async fn attempt(
     }
     if has_rider && answers.iter().any(Result::is_err) {
         return Ok(Done {
-            view: stage.into_unwritten_view(),
+            view: stage.into_view(),
             answers,
         });
     }

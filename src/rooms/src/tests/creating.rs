@@ -72,6 +72,7 @@ async fn every_version_can_be_made_and_talked_in() {
         let event = house.event("alice", &room, &said).await.expect("an event");
         assert_eq!(event["content"], json!({}), "version {version}");
     }
+    house.fsck().await;
 }
 
 #[tokio::test]
@@ -277,6 +278,7 @@ async fn who_is_invited_to_a_new_room_is_so_when_it_is_made_and_no_job_is_left()
     let snapshot = house.snapshot().await;
     let left = jobs::after(&*snapshot, Owner::Rooms, (Position::ZERO, 0), 10).await;
     assert!(left.expect("a read").is_empty());
+    house.fsck().await;
 }
 
 #[tokio::test]
@@ -352,6 +354,7 @@ async fn of_rooms_made_at_once_with_one_alias_only_one_is_made() {
         }
     }
     assert_eq!(made, 1);
+    house.fsck().await;
 }
 
 #[tokio::test]
@@ -449,4 +452,5 @@ async fn an_upgrade_moves_state_and_aliases_and_closes_the_old_room() {
             Publish::Public
         );
     }
+    house.fsck().await;
 }

@@ -8,7 +8,7 @@ use hearth_data::append::EventRow;
 use hearth_data::members::{self, MemberRow};
 use hearth_data::rooms::{self, RoomHead};
 use hearth_data::state::{HashKey, States};
-use hearth_data::{Place, RoomNo, tables, timeline};
+use hearth_data::{Place, RoomNo, fsck, meta, tables, timeline};
 use hearth_event::{Pdu, RoomVersion, SigningKey};
 use hearth_store::{Backend, Batch, MemoryBackend, Snapshot};
 use hearth_types::{Caller, Ids, ManualClock, UnixMs};
@@ -34,6 +34,10 @@ pub(super) struct House {
 
 pub(super) fn user(name: &str) -> OwnedUserId {
     UserId::parse(format!("@{name}:house")).expect("a user id")
+}
+
+fn key() -> SigningKey {
+    SigningKey::generate([1; 32], "a").expect("a key")
 }
 
 pub(super) fn caller(name: &str) -> Caller {
@@ -93,7 +97,7 @@ impl House {
         };
         let settings = Settings {
             server_name: "house".try_into().expect("a server name"),
-            key: SigningKey::generate([1; 32], "a").expect("a key"),
+            key: key(),
             default_version,
             view_cache_bytes_max: 1 << 20,
         };
@@ -278,6 +282,22 @@ impl House {
         members::members_after(&*snapshot, number, "", 100_000)
             .await
             .expect("a read")
+    }
+
+    /// Reads everything in the store back and checks every invariant.
+    pub(super) async fn fsck(&self) {
+        for (name, value) in [
+            (meta::HASH_KEY, vec![7; 16]),
+            (meta::SERVER_NAME, b"house".to_vec()),
+            (meta::SIGNING_KEY, key().to_stored().into_bytes()),
+        ] {
+            let put = meta::load_or_put(&self.store, name, || value).await;
+            put.expect("a commit");
+        }
+        let snapshot = self.snapshot().await;
+        let report = fsck::fsck(&*snapshot, &mut |_| {}).await;
+        let report = report.expect("a report");
+        assert!(report.is_clean(), "{:#?}", report.problems);
     }
 
     /// The same store after a power loss, with a new server on it.

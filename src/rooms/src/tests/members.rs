@@ -463,6 +463,7 @@ proptest! {
                 }
             }
             check_members(&house, &room).await;
+            house.fsck().await;
         });
     }
 }

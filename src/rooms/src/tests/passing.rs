@@ -89,6 +89,7 @@ async fn receipts_of_threads_are_for_events_of_the_thread() {
         .expect("the root is in no thread");
     let other = read(&house, &room, ReceiptThread::Thread(reply), &root).await;
     assert!(matches!(other, Err(Error::Invalid(_))));
+    house.fsck().await;
 }
 
 #[tokio::test]
@@ -147,6 +148,7 @@ async fn the_marker_is_account_data_and_moves_with_the_receipts_in_one_commit() 
         .expect("a read");
     let expected = format!(r#"{{"event_id":"{second}"}}"#);
     assert_eq!(row.expect("a marker").content.text(), expected);
+    house.fsck().await;
 }
 
 #[tokio::test]

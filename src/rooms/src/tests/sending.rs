@@ -180,6 +180,7 @@ async fn aliases_belong_to_their_makers_and_to_those_with_power() {
         .expect("removed");
     let gone = house.rooms.remove_alias(&user("bob"), alias).await;
     assert!(matches!(gone, Err(Error::NoSuchAlias)));
+    house.fsck().await;
 }
 
 #[tokio::test]
@@ -249,6 +250,7 @@ async fn redacted_state_keeps_its_place_in_the_state() {
         .put("alice", &room, "m.room.topic", json!({"topic": "a"}))
         .await;
     assert_ne!(again.expect("a topic"), topic);
+    house.fsck().await;
 }
 
 #[tokio::test]
@@ -321,6 +323,7 @@ async fn a_reaction_counts_once_until_it_is_redacted() {
         react("alice", "+").await,
         Err(Error::DuplicateAnnotation)
     ));
+    house.fsck().await;
 }
 
 #[tokio::test]
@@ -365,6 +368,7 @@ async fn a_thread_cannot_begin_at_an_event_that_relates_to_another() {
         .await
         .expect("a redaction");
     assert_eq!(thread().await, None);
+    house.fsck().await;
 }
 
 #[tokio::test]

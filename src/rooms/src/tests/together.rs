@@ -59,6 +59,7 @@ async fn many_senders_in_one_room_are_all_there_once_and_each_in_order() {
     for pair in history.windows(2) {
         assert_eq!(pair[1].1.prev_events(), [pair[0].1.event_id().to_owned()]);
     }
+    house.fsck().await;
 }
 
 #[tokio::test]
@@ -113,6 +114,7 @@ async fn requests_of_one_group_see_what_those_before_them_did() {
     one.expect("a reaction");
     assert!(matches!(two, Err(Error::DuplicateAnnotation)));
     assert_eq!(house.store.commits(), commits + 1);
+    house.fsck().await;
 }
 
 #[tokio::test]
@@ -141,6 +143,7 @@ async fn a_message_and_its_redaction_can_be_of_one_commit() {
             .expect("a topic"),
         topic
     );
+    house.fsck().await;
 }
 
 #[tokio::test]
@@ -160,6 +163,7 @@ async fn a_batch_larger_than_the_store_takes_is_split() {
     for said in join_all(sends).await {
         said.expect("a message");
     }
+    house.fsck().await;
 }
 
 #[tokio::test]
@@ -227,6 +231,7 @@ async fn nothing_that_was_acknowledged_is_lost_or_doubled_by_crashes() {
         .filter(|(_, pdu)| pdu.kind() == "m.room.message");
     let sent: Vec<OwnedEventId> = sent.map(|(_, pdu)| pdu.event_id().to_owned()).collect();
     assert_eq!(sent, acknowledged);
+    house.fsck().await;
 }
 
 #[tokio::test]
@@ -267,6 +272,7 @@ async fn invites_that_a_crash_cut_off_are_sent_by_the_next_start() {
         house.membership("bob", &room).await,
         Some(MembershipState::Invite)
     );
+    house.fsck().await;
 }
 
 #[tokio::test]
