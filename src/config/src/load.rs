@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use figment::Figment;
 use figment::error::Kind;
 use figment::providers::{Env, Format, Serialized, Toml};
 use figment::value::Value;
+use figment::{Figment, Metadata, Source};
 
 use crate::check::check;
 use crate::{Config, Secret};
@@ -105,12 +105,19 @@ fn explain_one(error: figment::Error) -> String {
         path.push(name.clone());
     }
     let mut line = format!("unknown setting `{}`", path.join("."));
-    if let Some(metadata) = &error.metadata {
-        line.push_str(" in ");
-        line.push_str(&metadata.name);
-        if let Some(source) = &metadata.source {
-            line.push_str(&format!(" {source}"));
+    match &error.metadata {
+        // figment names a flag by the place in our code.
+        Some(Metadata {
+            source: Some(Source::Code(_)),
+            ..
+        }) => line.push_str(" on the command line"),
+        Some(Metadata { name, source, .. }) => {
+            line.push_str(&format!(" in {name}"));
+            if let Some(source) = source {
+                line.push_str(&format!(" {source}"));
+            }
         }
+        None => {}
     }
     if let Some(nearest) = nearest(name, known) {
         path.pop();

@@ -8,6 +8,7 @@ use hearth_data::tables::CATALOGUE;
 use hearth_store::Backend;
 use hearth_store_rocksdb::RocksBackend;
 
+use crate::admin;
 use crate::error::{Doing, Error, Result};
 use crate::house::{open_store, store_path};
 
@@ -20,6 +21,7 @@ pub(crate) async fn run(config: &Config) -> Result<()> {
             path.display()
         )));
     }
+    admin::must_be_stopped(config).await?;
     print!("{}", check(open_store(config)?).await?);
     println!("the store is clean");
     Ok(())

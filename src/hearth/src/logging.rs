@@ -1,5 +1,7 @@
 //! Where log lines go.
 
+use std::io::IsTerminal;
+
 use hearth_config::{Log, LogFormat};
 use tracing_subscriber::EnvFilter;
 
@@ -11,6 +13,8 @@ pub(crate) fn start(settings: &Log) -> Result<()> {
         .doing(format!("log.level `{}` is not valid", settings.level))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        // Colours are for a terminal.
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     let started = match settings.format {
         LogFormat::Text => builder.try_init(),

@@ -98,6 +98,17 @@ fn an_unknown_variable_is_refused_too() {
         jail.set_env("HEARTH_LOG__LEVLE", "debug");
         let error = Sources::default().load().expect_err("misspelt").to_string();
         assert!(error.contains("did you mean `log.level`?"), "{error}");
+        let flags = vec![("log.colour".to_owned(), "red".to_owned())];
+        jail.clear_env();
+        let sources = Sources {
+            files: Vec::new(),
+            flags,
+        };
+        let error = sources.load().expect_err("no such flag").to_string();
+        assert!(
+            error.contains("`log.colour` on the command line"),
+            "{error}"
+        );
         Ok(())
     });
 }

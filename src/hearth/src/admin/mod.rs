@@ -34,3 +34,11 @@ pub(crate) async fn carry_out(command: Command, config: &Config) -> Result<Strin
     house.close().await?;
     answer.map_err(|error| Error::Refused(error.chain()))
 }
+
+/// Refuses what must not be done while a server has the store open.
+pub(crate) async fn must_be_stopped(config: &Config) -> Result<()> {
+    match socket::ask(&config.data_dir, &Command::Ping).await? {
+        Some(_) => Err(Error::refused("the server is running: stop it first")),
+        None => Ok(()),
+    }
+}
