@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use hearth_event::Pdu;
 use serde::Deserialize;
+use serde::de::{DeserializeOwned, Error as _};
 
 use crate::{Error, Result};
 
@@ -59,8 +60,16 @@ pub(crate) struct EventFilter {
 
 impl Filter {
     pub(crate) fn parse(json: &str) -> Result<Self> {
-        serde_json::from_str(json).map_err(Error::BadFilter)
+        parse(json)
     }
+}
+
+fn parse<T: DeserializeOwned>(json: &str) -> Result<T> {
+    // An array would pass for the fields in their order.
+    if !json.trim_start().starts_with('{') {
+        return Err(Error::BadFilter(serde_json::Error::custom("not an object")));
+    }
+    serde_json::from_str(json).map_err(Error::BadFilter)
 }
 
 impl RoomFilter {
@@ -76,7 +85,7 @@ impl RoomFilter {
 
 impl EventFilter {
     pub(crate) fn parse(json: &str) -> Result<Self> {
-        serde_json::from_str(json).map_err(Error::BadFilter)
+        parse(json)
     }
 
     /// Whether events of a type are wanted.

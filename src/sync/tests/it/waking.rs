@@ -6,8 +6,10 @@ use serde_json::json;
 
 use crate::house::{House, Options, ask, bodies, joined};
 
-/// Longer than any test: a wake-up that is lost fails the test by its time, which is paused.
+/// How long a test's long-poll waits at most.
 const LONG: Duration = Duration::from_secs(120);
+/// After that the message that it should have been woken by is taken as missed.
+const LOST_AFTER: Duration = Duration::from_secs(30);
 
 fn waiting() -> Options {
     Options {
@@ -89,7 +91,14 @@ async fn many_followers_get_every_message_exactly_once_and_in_order() {
         followers.spawn(async move {
             let (mut got, mut since) = (Vec::new(), first);
             while got.len() < MESSAGES {
-                since = ask(&sync, &name, Some(&since), waiting()).await;
+                let options = Options {
+                    filter: Some(json!({"room": {"timeline": {"limit": MESSAGES}}})),
+                    ..waiting()
+                };
+                let answer = ask(&sync, &name, Some(&since), options);
+                since = tokio::time::timeout(LOST_AFTER, answer)
+                    .await
+                    .expect("a wake-up is lost");
                 got.extend(
                     bodies(joined(&since, &room))
                         .iter()
