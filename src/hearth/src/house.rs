@@ -14,6 +14,7 @@ use hearth_config::Config;
 use hearth_data::state::States;
 use hearth_data::tables::CATALOGUE;
 use hearth_event::RoomVersion;
+use hearth_federation::OwnKeys;
 use hearth_http::Gate;
 use hearth_rooms::Rooms;
 use hearth_store::Backend;
@@ -46,6 +47,7 @@ pub(crate) struct Handles {
     pub(crate) rooms: Rooms,
     pub(crate) sync: Sync,
     pub(crate) discovery: Discovery,
+    pub(crate) own_keys: OwnKeys,
 }
 
 impl FromRef<Handles> for Gate {
@@ -69,6 +71,12 @@ impl FromRef<Handles> for Rooms {
 impl FromRef<Handles> for Sync {
     fn from_ref(handles: &Handles) -> Self {
         handles.sync.clone()
+    }
+}
+
+impl FromRef<Handles> for OwnKeys {
+    fn from_ref(handles: &Handles) -> Self {
+        handles.own_keys.clone()
     }
 }
 
@@ -116,6 +124,11 @@ impl House {
         let states = Arc::new(States::new(identity.hash_key.clone(), budget.states));
         let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
 
+        let own_keys = OwnKeys::new(
+            identity.server_name.clone(),
+            identity.key.clone(),
+            clock.clone(),
+        );
         let accounts = Accounts::new(
             backend.clone(),
             clock.clone(),
@@ -149,6 +162,7 @@ impl House {
             accounts,
             rooms,
             sync,
+            own_keys,
             discovery: Discovery {
                 client: config.well_known.client.clone(),
                 server: config.well_known.server.clone(),

@@ -48,6 +48,7 @@ pub(crate) async fn serve(config: &Config) -> Result<()> {
 
     let frame = Frame::new(counters, &config.trusted_proxies);
     let routes = hearth_client_api::router()
+        .merge(hearth_federation_api::router())
         .layer(from_fn_with_state(stop.clone(), end_long_polls))
         .with_state(house.handles.clone());
     let addresses = server.addresses().doing("could not begin to serve")?;
