@@ -56,6 +56,15 @@ pub(crate) struct Txn {
     pub(crate) txn_id: String,
 }
 
+impl Txn {
+    fn reference(&self) -> TxnRef {
+        TxnRef {
+            device: self.key.device.clone(),
+            txn_id: self.txn_id.clone(),
+        }
+    }
+}
+
 /// What one commit is to write.
 pub(crate) struct Stage<'a> {
     pub(crate) inner: &'a Inner,
@@ -301,9 +310,8 @@ impl<'a> Stage<'a> {
         let before = self.batch.head.state;
         let after = match pdu.state_key_pair() {
             Some((kind, key)) => {
-                self.writer
-                    .set(before, &[(kind, key, Some(number))])
-                    .await?
+                let change = (kind, key, Some(number));
+                self.writer.set(before, &[change]).await?
             }
             None => before,
         };
@@ -311,37 +319,21 @@ impl<'a> Stage<'a> {
         if pdu.is_state() && self.links.append(number, auth).await? != Indexed::Done {
             return Err(missing_event(number));
         }
-        let txn_ref = txn.map(|txn| TxnRef {
-            device: txn.key.device.clone(),
-            txn_id: txn.txn_id.clone(),
-        });
         self.stage_member(&member, number);
-        let row = EventRow {
-            event: number,
-            event_id: pdu.event_id().to_owned(),
+        let replaces = self.replaced();
+        let admitted = Admitted {
+            pdu: &pdu,
             standing: Standing::Accepted,
             state_before: before,
             state_after: after,
-            redacted_by: None,
-            txn: txn_ref.clone(),
-            json: pdu.json().clone(),
-            position: THIS_COMMIT,
+            current_state: after,
+            replaces: &replaces,
+            txn: txn.map(Txn::reference),
+            member,
+            relates_to: relating.as_ref().map(Relating::row),
         };
-        let replaces = self.replaced();
-        let (_, place) = append(
-            &mut self.batch,
-            Admitted {
-                pdu: &pdu,
-                standing: Standing::Accepted,
-                state_before: before,
-                state_after: after,
-                current_state: after,
-                replaces: &replaces,
-                txn: txn_ref,
-                member,
-                relates_to: relating.as_ref().map(Relating::row),
-            },
-        );
+        let row = staged_row(number, &admitted);
+        let (_, place) = append(&mut self.batch, admitted);
         self.is_written = true;
         if let Some(txn) = txn {
             self.stage_txn(txn, &pdu);
@@ -350,15 +342,13 @@ impl<'a> Stage<'a> {
             self.stage_relating(relating, &pdu, number, place);
         }
         if let Some((kind, key)) = pdu.state_key_pair() {
-            let known = Known {
-                event: number,
-                pdu: pdu.clone(),
-            };
+            let pdu = pdu.clone();
+            let known = Known { event: number, pdu };
             self.view.learn(kind, key, Some(known));
         }
         let event_id = pdu.event_id().to_owned();
-        self.events
-            .insert(event_id.clone(), StagedEvent { place, row, pdu });
+        let staged = StagedEvent { place, row, pdu };
+        self.events.insert(event_id.clone(), staged);
         if let Some(redaction) = redaction {
             self.redact(redaction, number);
         }
@@ -547,6 +537,21 @@ impl<'a> Stage<'a> {
             pdu: redacted.clone(),
         };
         self.events.insert(redacted.event_id().to_owned(), staged);
+    }
+}
+
+/// An event's row as it will be read by those that come later in the same commit.
+fn staged_row(number: EventNo, admitted: &Admitted<'_>) -> EventRow {
+    EventRow {
+        event: number,
+        event_id: admitted.pdu.event_id().to_owned(),
+        standing: admitted.standing,
+        state_before: admitted.state_before,
+        state_after: admitted.state_after,
+        redacted_by: None,
+        txn: admitted.txn.clone(),
+        json: admitted.pdu.json().clone(),
+        position: THIS_COMMIT,
     }
 }
 

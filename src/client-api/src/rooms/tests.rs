@@ -89,54 +89,72 @@ async fn state_has_three_paths_for_the_empty_key() {
     assert_eq!(missing.error(), (404, "M_NOT_FOUND"));
 }
 
-#[tokio::test]
-async fn errors_have_their_status_and_errcode() {
+/// A request (method and path, `ROOM` for the room), who asks, the body, and the error.
+type Case = (&'static str, &'static str, Value, (u16, &'static str));
+
+/// A public room of alice's, and requests about it.
+async fn refused(cases: &[Case]) {
     let api = Api::new();
     let room = api.room("alice", json!({ "preset": "public_chat" })).await;
-    let private = api
-        .room("alice", json!({ "room_alias_name": "mine" }))
+    api.room("alice", json!({ "room_alias_name": "mine" }))
         .await;
-    let send = format!("PUT rooms/{room}/send/m.room.message/1");
-    let long = "x".repeat(70_000);
-    let cases = [
+    for (line, token, body, expected) in cases {
+        let line = line.replace("ROOM", &room);
+        let answer = api.ask(&line, Some(token), body.clone()).await;
+        assert_eq!(answer.error(), *expected, "{line} {}", answer.body);
+    }
+}
+
+#[tokio::test]
+async fn errors_of_new_rooms_and_names_have_their_errcodes() {
+    let alias = "PUT directory/room/%23mine:house";
+    let foreign = "PUT directory/room/%23a:elsewhere";
+    let in_room = json!({ "room_id": "!x:house" });
+    let delete = "DELETE directory/room/%23mine:house";
+    let gone = "DELETE directory/room/%23none:house";
+    let upgrade = "POST rooms/ROOM/upgrade";
+    let create = "POST createRoom";
+    let version = json!({ "room_version": "ahoy" });
+    let taken = json!({ "room_alias_name": "mine" });
+    let blank = json!({ "room_alias_name": "a b" });
+    refused(&[
         (
-            "POST createRoom",
+            create,
             "alice",
-            json!({ "room_version": "ahoy" }),
+            version,
             (400, "M_UNSUPPORTED_ROOM_VERSION"),
         ),
         (
-            "POST createRoom",
+            create,
             "alice",
-            json!({ "preset": "ahoy" }),
+            json!({ "preset": "x" }),
             (400, "M_BAD_JSON"),
         ),
+        (create, "alice", json!({ "name": 1 }), (400, "M_BAD_JSON")),
+        (create, "alice", taken, (400, "M_ROOM_IN_USE")),
+        (create, "alice", blank, (400, "M_INVALID_PARAM")),
+        (create, "suspended", json!({}), (403, "M_USER_SUSPENDED")),
+        (alias, "alice", in_room.clone(), (403, "M_FORBIDDEN")),
+        (foreign, "alice", in_room, (400, "M_INVALID_PARAM")),
+        (delete, "bob", json!({}), (403, "M_FORBIDDEN")),
+        (gone, "bob", json!({}), (404, "M_NOT_FOUND")),
         (
-            "POST createRoom",
+            upgrade,
             "alice",
-            json!({ "room_alias_name": "mine" }),
-            (400, "M_ROOM_IN_USE"),
+            json!({ "new_version": "x" }),
+            (400, "M_UNSUPPORTED_ROOM_VERSION"),
         ),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn errors_of_memberships_have_their_errcodes() {
+    let bob = json!({ "user_id": "@bob:house" });
+    let alice = json!({ "user_id": "@alice:house" });
+    refused(&[
         (
-            "POST createRoom",
-            "alice",
-            json!({ "room_alias_name": "a b" }),
-            (400, "M_INVALID_PARAM"),
-        ),
-        (
-            "POST createRoom",
-            "alice",
-            json!({ "name": 1 }),
-            (400, "M_BAD_JSON"),
-        ),
-        (
-            "POST createRoom",
-            "suspended",
-            json!({}),
-            (403, "M_USER_SUSPENDED"),
-        ),
-        (
-            &format!("POST join/{private}"),
+            "POST join/%23mine:house",
             "bob",
             json!({}),
             (403, "M_FORBIDDEN"),
@@ -153,109 +171,93 @@ async fn errors_have_their_status_and_errcode() {
             json!({}),
             (404, "M_NOT_FOUND"),
         ),
-        (&send, "bob", json!({ "body": "x" }), (403, "M_FORBIDDEN")),
-        (&send, "nobody", json!({}), (401, "M_UNKNOWN_TOKEN")),
-        (&send, "alice", json!({ "body": 1.5 }), (400, "M_BAD_JSON")),
+        ("POST rooms/ROOM/kick", "alice", bob, (403, "M_FORBIDDEN")),
         (
-            &send,
+            "POST rooms/ROOM/invite",
             "alice",
-            json!({ "body": long }),
-            (413, "M_TOO_LARGE"),
-        ),
-        (
-            &format!("POST rooms/{room}/kick"),
-            "alice",
-            json!({ "user_id": "@bob:house" }),
+            alice,
             (403, "M_FORBIDDEN"),
         ),
         (
-            &format!("POST rooms/{room}/invite"),
-            "alice",
-            json!({ "user_id": "@alice:house" }),
-            (403, "M_FORBIDDEN"),
-        ),
-        (
-            &format!("POST rooms/{room}/invite"),
+            "POST rooms/ROOM/invite",
             "alice",
             json!({}),
             (400, "M_BAD_JSON"),
         ),
         (
-            &format!("POST rooms/{room}/forget"),
+            "POST rooms/ROOM/forget",
             "alice",
             json!({}),
             (400, "M_UNKNOWN"),
         ),
         (
-            &format!("PUT rooms/{room}/state/m.room.canonical_alias"),
-            "alice",
-            json!({ "alias": "#none:house" }),
-            (400, "M_BAD_ALIAS"),
-        ),
-        (
-            &format!("PUT rooms/{room}/state/m.room.create"),
-            "alice",
-            json!({ "a": 1 }),
-            (403, "M_FORBIDDEN"),
-        ),
-        (
-            "PUT directory/room/%23mine:house",
-            "alice",
-            json!({ "room_id": room }),
-            (409, "M_UNKNOWN"),
-        ),
-        (
-            "PUT directory/room/%23a:elsewhere",
-            "alice",
-            json!({ "room_id": room }),
-            (400, "M_INVALID_PARAM"),
-        ),
-        (
-            "DELETE directory/room/%23mine:house",
+            "POST rooms/ROOM/leave",
             "bob",
             json!({}),
             (403, "M_FORBIDDEN"),
         ),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn errors_of_events_have_their_errcodes() {
+    let send = "PUT rooms/ROOM/send/m.room.message/1";
+    let alias = "PUT rooms/ROOM/state/m.room.canonical_alias";
+    let create = "PUT rooms/ROOM/state/m.room.create";
+    let typing = "PUT rooms/ROOM/typing/@bob:house";
+    let long = "x".repeat(70_000);
+    let none = json!({ "alias": "#none:house" });
+    refused(&[
+        (send, "bob", json!({ "body": "x" }), (403, "M_FORBIDDEN")),
+        (send, "nobody", json!({}), (401, "M_UNKNOWN_TOKEN")),
+        (send, "alice", json!({ "body": 1.5 }), (400, "M_BAD_JSON")),
+        (send, "alice", json!({ "body": long }), (413, "M_TOO_LARGE")),
+        (alias, "alice", none, (400, "M_BAD_ALIAS")),
+        (create, "alice", json!({ "a": 1 }), (403, "M_FORBIDDEN")),
         (
-            "DELETE directory/room/%23none:house",
-            "bob",
-            json!({}),
-            (404, "M_NOT_FOUND"),
-        ),
-        (
-            &format!("PUT rooms/{room}/typing/@bob:house"),
+            typing,
             "alice",
             json!({ "typing": false }),
             (403, "M_FORBIDDEN"),
         ),
         (
-            &format!("POST rooms/{room}/receipt/m.read/$none"),
+            "POST rooms/ROOM/receipt/m.read/$x",
             "alice",
             json!({}),
             (404, "M_NOT_FOUND"),
         ),
         (
-            &format!("POST rooms/{room}/receipt/m.other/$none"),
+            "POST rooms/ROOM/receipt/m.x/$x",
             "alice",
             json!({}),
             (400, "M_INVALID_PARAM"),
         ),
         (
-            &format!("POST rooms/{room}/upgrade"),
+            "GET rooms/ROOM/event/$x",
             "alice",
-            json!({ "new_version": "x" }),
-            (400, "M_UNSUPPORTED_ROOM_VERSION"),
+            json!({}),
+            (404, "M_NOT_FOUND"),
         ),
-    ];
-    for (line, token, body, expected) in cases {
-        let answer = api.ask(line, Some(token), body).await;
-        assert_eq!(answer.error(), expected, "{line} {}", answer.body);
-    }
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn a_room_that_is_not_ones_own_looks_like_one_that_is_not_there() {
+    let api = Api::new();
+    let room = api.room("alice", json!({ "preset": "public_chat" })).await;
     for path in ["state", "members", "joined_members", "aliases"] {
-        for room in [room.as_str(), "!nowhere:house"] {
-            let answer = api.get(&format!("rooms/{room}/{path}"), "eve").await;
-            assert_eq!(answer.error(), (403, "M_FORBIDDEN"), "{path}");
-        }
+        let real = api.get(&format!("rooms/{room}/{path}"), "eve").await;
+        let unreal = api
+            .get(&format!("rooms/!nowhere:house/{path}"), "eve")
+            .await;
+        assert_eq!(real.error(), (403, "M_FORBIDDEN"), "{path}");
+        assert_eq!(
+            (real.status, real.body),
+            (unreal.status, unreal.body),
+            "{path}"
+        );
     }
     let answer = api.get("directory/list/room/!nowhere:house", "alice").await;
     assert_eq!(answer.error(), (404, "M_NOT_FOUND"));

@@ -295,3 +295,30 @@ async fn the_head_of_a_room_does_not_grow_with_its_members() {
     // The one row that every write rewrites does not grow with the room.
     assert!(rows(&house) <= small + 16, "{} and {small}", rows(&house));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_servers_on_one_store_decide_again_when_the_other_was_first() {
+    const EACH: usize = 40;
+    let one = House::new();
+    let room = one.public_room("alice").await;
+    one.join("bob", &room).await.expect("a join");
+    let two = House::on(one.store.clone());
+    two.say("bob", &room, "I am here").await.expect("a message");
+    // What the first one keeps in memory is old now.
+    one.say("alice", &room, "me too").await.expect("a message");
+    let sending = async |house: &House, name: &str| {
+        for count in 0..EACH {
+            let body = format!("{name} {count}");
+            house.say(name, &room, &body).await.expect("a message");
+        }
+    };
+    tokio::join!(sending(&one, "alice"), sending(&two, "bob"));
+    let left = one.leave("bob", &room).await;
+    left.expect("a leave");
+    let late = two.say("bob", &room, "too late").await;
+    assert!(matches!(late, Err(Error::Forbidden(_))), "{late:?}");
+    let history = one.history(&room).await;
+    let said = history.iter().filter(|(_, pdu)| body(pdu).is_some());
+    assert_eq!(said.count(), 2 * EACH + 2);
+    one.fsck().await;
+}
