@@ -1,6 +1,7 @@
 //! One server in memory: what `rooms` writes, `sync` reads.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use hearth_data::state::{HashKey, States};
@@ -20,10 +21,14 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::costs::Counting;
+
 pub(crate) struct House {
     pub(crate) rooms: Rooms,
     pub(crate) sync: Sync,
     pub(crate) store: Arc<MemoryBackend>,
+    /// How often `sync` has read of the store.
+    pub(crate) reads: Arc<AtomicU64>,
     parts: Parts,
     tasks: TaskTracker,
     shutdown: CancellationToken,
@@ -90,8 +95,12 @@ impl House {
                 view_cache_bytes_max: 1 << 20,
             },
         );
+        let reads = Arc::<AtomicU64>::default();
         let parts = Parts {
-            store: store.clone(),
+            store: Arc::new(Counting {
+                store: store.clone(),
+                reads: reads.clone(),
+            }),
             states,
             typing: Arc::new(rooms.typing().clone()),
             clock,
@@ -102,10 +111,17 @@ impl House {
             rooms,
             sync,
             store,
+            reads,
             parts,
             tasks,
             shutdown,
         }
+    }
+
+    /// Waits until the follower has done what there is to do: somebody else's sync waits for it.
+    pub(crate) async fn caught_up(&self) {
+        ask(&self.sync, "nobody", None, Options::default()).await;
+        ask(&self.sync, "nobody", None, Options::default()).await;
     }
 
     /// Another reader on the same store, which remembers nothing.

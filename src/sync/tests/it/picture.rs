@@ -102,6 +102,8 @@ struct History {
     rooms: Vec<OwnedRoomId>,
     said: Vec<Vec<(usize, OwnedEventId)>>,
     members: Vec<BTreeSet<usize>>,
+    /// The plain model of unread counts: (user, room) → messages.
+    unread: BTreeMap<(usize, usize), BTreeSet<OwnedEventId>>,
     counter: u32,
 }
 
@@ -117,6 +119,7 @@ impl History {
             rooms,
             said: vec![Vec::new(); 3],
             members: vec![BTreeSet::from([0]); 3],
+            unread: BTreeMap::new(),
             counter: 0,
         }
     }
@@ -127,13 +130,22 @@ impl History {
         match *step {
             Step::Join(who, room) => {
                 self.house.join(NAMES[who], &self.rooms[room]).await;
-                self.members[room].insert(who);
+                if self.members[room].insert(who) {
+                    self.unread.remove(&(who, room));
+                }
             }
             Step::Leave(who, room) if self.members[room].remove(&who) => {
                 self.house.leave(NAMES[who], &self.rooms[room]).await;
             }
             Step::Say(who, room) if self.members[room].contains(&who) => {
                 let event = self.house.say(NAMES[who], &self.rooms[room], &text).await;
+                for member in &self.members[room] {
+                    self.unread
+                        .entry((*member, room))
+                        .or_default()
+                        .insert(event.clone());
+                }
+                self.unread.remove(&(who, room));
                 self.said[room].push((who, event));
             }
             Step::State(0, room, n) => {
@@ -146,14 +158,36 @@ impl History {
             Step::Redact(room) => {
                 if let Some((_, event)) = self.said[room].pop() {
                     self.house.redact(NAMES[0], &self.rooms[room], &event).await;
+                    for unread in self.unread.values_mut() {
+                        unread.remove(&event);
+                    }
+                    // Whoever sends something has read what was before.
+                    self.unread.remove(&(0, room));
                 }
             }
             Step::Read(who, room) if self.members[room].contains(&who) => {
                 if let Some((_, event)) = self.said[room].last() {
                     self.house.read(NAMES[who], &self.rooms[room], event).await;
+                    self.unread.remove(&(who, room));
                 }
             }
             _ => {}
+        }
+    }
+}
+
+impl History {
+    fn check_counts(&self, name: &str, picture: &Picture) {
+        let who = NAMES.iter().position(|known| *known == name).unwrap();
+        for (room, id) in self.rooms.iter().enumerate() {
+            let Some(seen) = picture.rooms.get(id.as_str()) else {
+                continue;
+            };
+            let unread = self.unread.get(&(who, room)).map_or(0, BTreeSet::len);
+            assert_eq!(
+                seen.counts["notification_count"], unread,
+                "{name} in room {room}"
+            );
         }
     }
 }
@@ -201,6 +235,7 @@ async fn run(steps: Vec<Step>) {
         let mut fresh = Picture::default();
         fresh.apply(&ask(&fresh_reader, name, None, Options::default()).await);
         assert_eq!(picture, fresh, "{name}");
+        history.check_counts(name, &picture);
     }
 }
 

@@ -178,11 +178,8 @@ async fn an_invite_shows_stripped_state_and_its_rejection_only_itself() {
         .await;
     let seen = house.since("bob", &first).await;
     let events = &seen["rooms"]["invite"][room.as_str()]["invite_state"]["events"];
-    let member = events
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|event| event["type"] == "m.room.member");
+    let mut events = events.as_array().unwrap().iter();
+    let member = events.find(|event| event["state_key"] == "@bob:house");
     assert_eq!(member.unwrap()["content"]["membership"], "invite");
     let initial = house.initial("bob").await;
     assert!(initial["rooms"]["invite"][room.as_str()].is_object());
