@@ -110,12 +110,8 @@ async fn relations(
 ) -> Result<RawJson, ApiError> {
     let caller = request.caller()?.clone();
     let body = request.body;
-    let mut all = related_by_both::v1::Request::new(
-        body.room_id,
-        body.event_id,
-        ANY.into(),
-        ANY.into(),
-    );
+    let mut all =
+        related_by_both::v1::Request::new(body.room_id, body.event_id, ANY.into(), ANY.into());
     (all.from, all.to, all.dir) = (body.from, body.to, body.dir);
     (all.limit, all.recurse) = (body.limit, body.recurse);
     related_events(&sync, &caller, all).await
@@ -128,12 +124,8 @@ async fn relations_by_type(
 ) -> Result<RawJson, ApiError> {
     let caller = request.caller()?.clone();
     let body = request.body;
-    let mut all = related_by_both::v1::Request::new(
-        body.room_id,
-        body.event_id,
-        body.rel_type,
-        ANY.into(),
-    );
+    let mut all =
+        related_by_both::v1::Request::new(body.room_id, body.event_id, body.rel_type, ANY.into());
     (all.from, all.to, all.dir) = (body.from, body.to, body.dir);
     (all.limit, all.recurse) = (body.limit, body.recurse);
     related_events(&sync, &caller, all).await
@@ -204,5 +196,8 @@ async fn timestamp_to_event(
         direction: direction(request.body.dir),
         room_id: request.body.room_id,
     };
-    sync.timestamp_to_event(ask).await.map(RawJson).map_err(api_error)
+    sync.timestamp_to_event(ask)
+        .await
+        .map(RawJson)
+        .map_err(api_error)
 }
