@@ -15,13 +15,15 @@ use std::{
     },
 };
 
+use bytes::Bytes;
+use http::Method;
 use rand::{SeedableRng as _, rngs::StdRng};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::{
     Result,
-    client::{Http, User},
+    client::{Answer, Http, User},
     server::{Server, Setup},
 };
 use nonsense::{Case, Size, Token};
@@ -33,6 +35,8 @@ const MEMORY_MIB_MAX: f64 = 400.0;
 const ROUTES_AT_ONCE: usize = 8;
 /// A user who loses her token (there are routes that log out) is replaced so many times per route.
 const USERS_PER_ROUTE_MAX: u64 = 400;
+/// A request without an answer is sent so many times.
+const TRIES_MAX: usize = 5;
 /// So many findings per route are printed; the rest are counted.
 const FINDINGS_PER_ROUTE_MAX: usize = 5;
 
@@ -176,7 +180,7 @@ impl Walk {
         let method = case.method.clone().unwrap_or_else(|| route.method.clone());
         let body = case.body.clone();
         let what = format!("{method} {}: {}", shortened(&path), case.name);
-        match self.http.send(method, &path, token.as_deref(), body).await {
+        match self.send(method, &path, token.as_deref(), body).await {
             Ok(answer) => {
                 if let Some(finding) = judge(&path, answer.status, &answer.body) {
                     self.find(route, format!("{what}: {finding}"));
@@ -184,11 +188,29 @@ impl Walk {
                 self.count(answer.status);
                 Some(answer.status)
             }
-            // A body over the limit may be refused while it is still being written.
-            Err(_) if case.size == Size::OverLimit => None,
+            Err(_) if case.size == Size::Large => None,
             Err(error) => {
                 self.find(route, format!("{what}: no answer: {error:?}"));
                 None
+            }
+        }
+    }
+
+    /// A server may answer before it has read a body, and then close the connection: the answer, or the next request on
+    /// it, can get lost on the way. So no answer counts only if there is none again and again.
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        token: Option<&[u8]>,
+        body: Bytes,
+    ) -> Result<Answer> {
+        let mut tries = 1;
+        loop {
+            let sent = self.http.send(method.clone(), path, token, body.clone());
+            match sent.await {
+                Err(_) if tries < TRIES_MAX => tries += 1,
+                done => return done,
             }
         }
     }
