@@ -119,9 +119,10 @@ fn check_value(field: &str, value: &Value) -> Result<(), ProfileError> {
         "displayname" => value
             .as_str()
             .is_some_and(|name| name.len() <= DISPLAYNAME_BYTES_MAX),
-        "avatar_url" => value.as_str().is_some_and(|url| {
-            url.is_empty() || (url.starts_with("mxc://") && url.len() <= AVATAR_URL_BYTES_MAX)
-        }),
+        // The specification asks for an `mxc://` URL but names no error for others, and clients store some.
+        "avatar_url" => value
+            .as_str()
+            .is_some_and(|url| url.len() <= AVATAR_URL_BYTES_MAX),
         "m.tz" => value.is_string(),
         _ => true,
     };
