@@ -23,7 +23,7 @@ use crate::room::{Event, RoomReader};
 use crate::viewer::Viewer;
 
 /// How many tallies are kept in memory.
-const TALLIES_MAX: usize = 8_192;
+const TALLIES_MAX: usize = 4_096;
 /// How many unread events are counted per room; a user who reads never has that many, and no client shows more.
 const UNREAD_MAX: usize = 5_000;
 /// How many events are looked at when there is no recent checkpoint; older ones are taken as read.

@@ -19,11 +19,11 @@ use tokio::sync::OnceCell;
 use crate::Result;
 
 /// How many states' facts are kept.
-const FACTS_MAX: usize = 20_000;
+const FACTS_MAX: usize = 1_000;
 /// How many members are kept per state; beyond, they are looked up each time.
-const FACTS_MEMBERS_MAX: usize = 4_000;
+const FACTS_MEMBERS_MAX: usize = 1_000;
 /// How many rooms' names are kept.
-const NAMES_MAX: usize = 50_000;
+const NAMES_MAX: usize = 20_000;
 
 /// What never changes about a room.
 #[derive(Debug)]
