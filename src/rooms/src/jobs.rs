@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use hearth_data::jobs::{self, JobRow, Owner};
 use hearth_data::{RoomNo, members};
+use hearth_event::canonical::Object;
 use hearth_store::{Batch, Position};
 use ruma::events::room::member::MembershipState;
 use ruma::{OwnedUserId, UserId};
@@ -171,6 +172,7 @@ impl Rooms {
                     sender: sender.to_owned(),
                     target: user.clone(),
                     reason: None,
+                    further: Object::new(),
                 };
                 self.change_member(room, ask, Rider::new())
             });
@@ -201,12 +203,7 @@ impl Rooms {
             let rooms: Vec<RoomNo> = rooms.map(|(room, _)| *room).collect();
             for some in rooms.chunks(AT_ONCE) {
                 let changes = some.iter().map(|room| {
-                    let ask = MemberAsk {
-                        action,
-                        sender: user.clone(),
-                        target: user.clone(),
-                        reason: None,
-                    };
+                    let ask = MemberAsk::of_self(action, &user, None);
                     self.change_member(*room, ask, Rider::new())
                 });
                 for result in join_all(changes).await {

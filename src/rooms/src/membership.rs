@@ -1,23 +1,20 @@
-//! Joining, leaving, inviting and the like: what stands before the room's own rules, and who is in a room.
+//! Joining, leaving, inviting and the like: what stands before the room's own rules.
 
 use hearth_data::accounts::profiles;
-use hearth_data::members::{self, MemberRow, UserRoomRow};
+use hearth_data::members::{self, UserRoomRow};
 use hearth_data::row::Json;
-use hearth_data::{Place, RoomNo, rooms, timeline};
+use hearth_data::{RoomNo, rooms};
 use hearth_event::canonical::{Object, Value};
 use hearth_event::{Draft, Pdu, client};
-use hearth_store::Position;
 use ruma::events::room::member::MembershipState;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, RoomOrAliasId, UserId};
 use serde_json::value::RawValue;
 
 use crate::queue::submit;
-use crate::read::{client_event, list};
+use crate::read::list;
 use crate::stage::{Intent, Stage};
 use crate::{Error, Result, Rider, Rooms, content};
 
-/// How many rows are read at once.
-const PAGE: usize = 1_000;
 /// Most conditions of a restricted join rule, and most users asked to authorise, that are looked at.
 const RESTRICTED_MAX: usize = 100;
 /// State that helps somebody who is not in the room to decide whether to join.
@@ -29,6 +26,17 @@ const STRIPPED: [(&str, &str); 7] = [
     ("m.room.name", ""),
     ("m.room.topic", ""),
     ("m.room.encryption", ""),
+];
+
+/// Fields of a member event, or of a request to join, that are not the client's to set.
+const SET_BY_SERVER: [&str; 7] = [
+    "avatar_url",
+    "displayname",
+    "is_direct",
+    "join_authorised_via_users_server",
+    "membership",
+    "third_party_invite",
+    "third_party_signed",
 ];
 
 /// What somebody wants to become of a membership.
@@ -61,6 +69,21 @@ pub(crate) struct MemberAsk {
     pub(crate) sender: OwnedUserId,
     pub(crate) target: OwnedUserId,
     pub(crate) reason: Option<String>,
+    /// Further content of the member event; what the server writes itself wins.
+    pub(crate) further: Object,
+}
+
+impl MemberAsk {
+    /// Of one's own membership.
+    pub(crate) fn of_self(action: Action, user: &UserId, reason: Option<String>) -> Self {
+        Self {
+            action,
+            sender: user.to_owned(),
+            target: user.to_owned(),
+            reason,
+            further: Object::new(),
+        }
+    }
 }
 
 /// A change of somebody else's membership.
@@ -76,37 +99,6 @@ pub enum TargetChange {
     Unban,
 }
 
-/// A moment of a room: after a commit, or before a place of its history.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum At {
-    /// After this commit.
-    Position(Position),
-    /// Before this place.
-    Place(Place),
-}
-
-/// Which members are asked for.
-#[derive(Clone, Debug, Default)]
-pub struct MemberFilter {
-    /// Those as they were then; now if absent.
-    pub at: Option<At>,
-    /// Only these.
-    pub membership: Option<MembershipState>,
-    /// Not these.
-    pub not_membership: Option<MembershipState>,
-}
-
-/// A joined member as `/joined_members` shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct JoinedMember {
-    /// The user.
-    pub user: OwnedUserId,
-    /// The display name in this room.
-    pub displayname: Option<String>,
-    /// The avatar in this room.
-    pub avatar_url: Option<String>,
-}
-
 impl Rooms {
     /// Joins a room by id or alias. Who is in it already stays so, without a new event.
     pub async fn join(
@@ -115,13 +107,33 @@ impl Rooms {
         room: &RoomOrAliasId,
         reason: Option<String>,
     ) -> Result<OwnedRoomId> {
+        self.join_with(caller, room, (reason, None)).await
+    }
+
+    /// [`Rooms::join`] with further content for the member event, a JSON object.
+    pub async fn join_with(
+        &self,
+        caller: &hearth_types::Caller,
+        room: &RoomOrAliasId,
+        (reason, further): (Option<String>, Option<&RawValue>),
+    ) -> Result<OwnedRoomId> {
         let guest = if caller.is_guest {
             Guest::Yes
         } else {
             Guest::No
         };
-        self.enter(&caller.user, room, (Action::Join(guest), reason))
-            .await
+        let mut further = further
+            .map(content::object)
+            .transpose()?
+            .unwrap_or_default();
+        for field in SET_BY_SERVER {
+            further.remove(field);
+        }
+        let ask = MemberAsk {
+            further,
+            ..MemberAsk::of_self(Action::Join(guest), &caller.user, reason)
+        };
+        self.enter(room, ask).await
     }
 
     /// Knocks at a room.
@@ -131,15 +143,11 @@ impl Rooms {
         room: &RoomOrAliasId,
         reason: Option<String>,
     ) -> Result<OwnedRoomId> {
-        self.enter(user, room, (Action::Knock, reason)).await
+        self.enter(room, MemberAsk::of_self(Action::Knock, user, reason))
+            .await
     }
 
-    async fn enter(
-        &self,
-        user: &UserId,
-        room: &RoomOrAliasId,
-        (action, reason): (Action, Option<String>),
-    ) -> Result<OwnedRoomId> {
+    async fn enter(&self, room: &RoomOrAliasId, ask: MemberAsk) -> Result<OwnedRoomId> {
         let room_id = match <&ruma::RoomAliasId>::try_from(room) {
             Ok(alias) => self.resolve_alias(alias).await?.room_id,
             Err(_) => RoomId::parse(room.as_str()).map_err(|_| Error::Invalid("not a room id"))?,
@@ -148,12 +156,6 @@ impl Rooms {
             Error::NoSuchRoom => Error::NoServerInRoom,
             error => error,
         })?;
-        let ask = MemberAsk {
-            action,
-            sender: user.to_owned(),
-            target: user.to_owned(),
-            reason,
-        };
         self.change_member(room, ask, Rider::new()).await?;
         Ok(room_id)
     }
@@ -166,12 +168,7 @@ impl Rooms {
         reason: Option<String>,
     ) -> Result<()> {
         let room = self.number(room_id).await?;
-        let ask = MemberAsk {
-            action: Action::Leave,
-            sender: user.to_owned(),
-            target: user.to_owned(),
-            reason,
-        };
+        let ask = MemberAsk::of_self(Action::Leave, user, reason);
         self.change_member(room, ask, Rider::new()).await
     }
 
@@ -194,6 +191,7 @@ impl Rooms {
             sender: sender.to_owned(),
             target: target.to_owned(),
             reason,
+            further: Object::new(),
         };
         self.change_member(room, ask, Rider::new()).await
     }
@@ -214,97 +212,6 @@ impl Rooms {
         submit(&self.0, room, Intent::Member(Box::new(ask)), rider).await?;
         Ok(())
     }
-
-    /// The rooms that a user has joined.
-    pub async fn joined_rooms(&self, user: &UserId) -> Result<Vec<OwnedRoomId>> {
-        let snapshot = self.snapshot().await?;
-        let mut joined = Vec::new();
-        let mut after = RoomNo(0);
-        loop {
-            let page = members::rooms_of(&*snapshot, user.as_str(), after, PAGE).await?;
-            let Some((last, _)) = page.last() else {
-                return Ok(joined);
-            };
-            after = *last;
-            for (room, row) in &page {
-                if row.membership == MembershipState::Join
-                    && let Some(head) = rooms::head(&*snapshot, *room).await?
-                {
-                    joined.push(head.room_id);
-                }
-            }
-        }
-    }
-
-    /// The joined members of a room in which the caller is joined.
-    pub async fn joined_members(
-        &self,
-        user: &UserId,
-        room_id: &RoomId,
-    ) -> Result<Vec<JoinedMember>> {
-        let reader = self.reader(user, room_id).await?;
-        if !reader.is_joined() {
-            return Err(Error::NotInRoom);
-        }
-        let mut joined = Vec::new();
-        let mut after = String::new();
-        loop {
-            let page = members::members_after(&*reader.snapshot, reader.room, &after, PAGE).await?;
-            let Some((last, _)) = page.last() else {
-                return Ok(joined);
-            };
-            after.clone_from(last);
-            let events = page
-                .iter()
-                .filter(|(_, row)| row.membership == MembershipState::Join)
-                .map(|(_, row)| row.event)
-                .collect::<Vec<_>>();
-            for row in timeline::events(&*reader.snapshot, reader.room, &events).await? {
-                joined.extend(joined_member(&reader.pdu(&row)?));
-            }
-        }
-    }
-
-    /// The member events of a room, in the client format: now, at a position, or up to when the caller left.
-    pub async fn members(
-        &self,
-        user: &UserId,
-        room_id: &RoomId,
-        filter: MemberFilter,
-    ) -> Result<Vec<Box<RawValue>>> {
-        let reader = self.reader(user, room_id).await?;
-        let state = reader.state_at(filter.at).await?;
-        let events = reader.state_events(state, Some("m.room.member")).await?;
-        let is_wanted = |event: &Pdu| {
-            let membership = content::membership(event);
-            let asked = filter.membership.is_none() || membership == filter.membership;
-            asked && (filter.not_membership.is_none() || membership != filter.not_membership)
-        };
-        let wanted = events.into_iter().filter(|(pdu, _)| is_wanted(pdu));
-        Ok(wanted
-            .map(|(pdu, _)| client_event(&pdu, self.0.clock.now()))
-            .collect())
-    }
-
-    /// The membership of a user in a room, if there is one.
-    pub async fn membership(
-        &self,
-        user: &UserId,
-        room_id: &RoomId,
-    ) -> Result<Option<MembershipState>> {
-        let room = self.number(room_id).await?;
-        let snapshot = self.snapshot().await?;
-        let row: Option<MemberRow> = members::member(&*snapshot, room, user.as_str()).await?;
-        Ok(row.map(|row| row.membership))
-    }
-}
-
-fn joined_member(event: &Pdu) -> Option<JoinedMember> {
-    Some(JoinedMember {
-        user: UserId::parse(event.state_key()?).ok()?,
-        displayname: content::text(event, "displayname"),
-        avatar_url: content::text(event, "avatar_url"),
-    })
 }
 
 /// Decides a change of membership. `None` if there is nothing to do.
@@ -344,7 +251,12 @@ pub(crate) async fn decide(stage: &mut Stage<'_>, ask: &MemberAsk) -> Result<Opt
         Action::Ban => member(MembershipState::Ban),
         Action::Leave | Action::Kick | Action::Unban => member(MembershipState::Leave),
     };
-    let content = with_reason(content, ask);
+    let mut content = with_reason(content, ask);
+    for (field, value) in &ask.further {
+        content
+            .entry(field.clone())
+            .or_insert_with(|| value.clone());
+    }
     if let Some(current) = current
         && current.sender() == ask.sender
         && current.content_object() == content

@@ -18,7 +18,7 @@ use ruma::events::room::member::MembershipState;
 use ruma::{EventId, OwnedUserId, RoomId, UserId};
 use serde_json::value::RawValue;
 
-use crate::membership::At;
+use crate::members::At;
 use crate::visible::View;
 use crate::{Error, Result, Rooms, Sender};
 

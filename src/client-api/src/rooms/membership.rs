@@ -15,7 +15,7 @@ use ruma::{RoomId, RoomOrAliasId, UserId};
 use serde_json::json;
 
 use super::error::rooms_error;
-use super::{active, answer, done};
+use super::{active, answer, content, done};
 
 pub(super) fn router<S>() -> Router<S>
 where
@@ -34,14 +34,16 @@ where
     route::<forget_room::v3::Request, _, _, _>(router, forget)
 }
 
-/// POST /_matrix/client/v3/rooms/{roomId}/join
+/// POST /_matrix/client/v3/rooms/{roomId}/join. What else the body says goes into the member event, as Complement asks.
 async fn join(
     State(rooms): State<Rooms>,
     request: Ruma<join_room_by_id::v3::Request>,
 ) -> Result<RawJson, ApiError> {
     let caller = active(&request)?;
     let room = <&RoomOrAliasId>::from(&*request.body.room_id);
-    let joined = rooms.join(caller, room, request.body.reason.clone()).await;
+    let further = content(&request.json)?;
+    let with = (request.body.reason.clone(), Some(&*further));
+    let joined = rooms.join_with(caller, room, with).await;
     Ok(answer(&json!({ "room_id": joined.map_err(rooms_error)? })))
 }
 
@@ -52,7 +54,9 @@ async fn join_any(
 ) -> Result<RawJson, ApiError> {
     let caller = active(&request)?;
     let room = &request.body.room_id_or_alias;
-    let joined = rooms.join(caller, room, request.body.reason.clone()).await;
+    let further = content(&request.json)?;
+    let with = (request.body.reason.clone(), Some(&*further));
+    let joined = rooms.join_with(caller, room, with).await;
     Ok(answer(&json!({ "room_id": joined.map_err(rooms_error)? })))
 }
 

@@ -89,6 +89,31 @@ async fn state_has_three_paths_for_the_empty_key() {
     assert_eq!(missing.error(), (404, "M_NOT_FOUND"));
 }
 
+#[tokio::test]
+async fn joins_take_no_body_and_any_body() {
+    let api = Api::new();
+    let body = json!({ "preset": "public_chat", "room_alias_name": "pub" });
+    let room = api.room("alice", body).await;
+    let paths = [
+        "join/%23pub:house",
+        &format!("join/{room}"),
+        &format!("rooms/{room}/join"),
+    ];
+    for (user, path) in ["bob", "carol", "dave"].iter().zip(paths) {
+        api.raw(&format!("POST {path}"), Some(user), vec![])
+            .await
+            .ok();
+        api.post(&format!("rooms/{room}/leave"), user, json!({}))
+            .await
+            .ok();
+        let body = json!({ "reason": "why", "foo": "bar", "membership": "ban", "displayname": 1 });
+        api.post(path, user, body).await.ok();
+        let path = format!("rooms/{room}/state/m.room.member/@{user}:house");
+        let expected = json!({ "membership": "join", "reason": "why", "foo": "bar" });
+        assert_eq!(api.get(&path, "alice").await.ok(), expected);
+    }
+}
+
 /// A request (method and path, `ROOM` for the room), who asks, the body, and the error.
 type Case = (&'static str, &'static str, Value, (u16, &'static str));
 

@@ -1,0 +1,139 @@
+//! Who is in a room, and in which rooms one is.
+
+use hearth_data::members::{self, MemberRow};
+use hearth_data::{Place, RoomNo, rooms, timeline};
+use hearth_event::Pdu;
+use hearth_store::Position;
+use ruma::events::room::member::MembershipState;
+use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
+use serde_json::value::RawValue;
+
+use crate::read::client_event;
+use crate::{Error, Result, Rooms, content};
+
+/// How many rows are read at once.
+const PAGE: usize = 1_000;
+
+/// A moment of a room: after a commit, or before a place of its history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum At {
+    /// After this commit.
+    Position(Position),
+    /// Before this place.
+    Place(Place),
+}
+
+/// Which members are asked for.
+#[derive(Clone, Debug, Default)]
+pub struct MemberFilter {
+    /// Those as they were then; now if absent.
+    pub at: Option<At>,
+    /// Only these.
+    pub membership: Option<MembershipState>,
+    /// Not these.
+    pub not_membership: Option<MembershipState>,
+}
+
+/// A joined member as `/joined_members` shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JoinedMember {
+    /// The user.
+    pub user: OwnedUserId,
+    /// The display name in this room.
+    pub displayname: Option<String>,
+    /// The avatar in this room.
+    pub avatar_url: Option<String>,
+}
+
+impl Rooms {
+    /// The rooms that a user has joined.
+    pub async fn joined_rooms(&self, user: &UserId) -> Result<Vec<OwnedRoomId>> {
+        let snapshot = self.snapshot().await?;
+        let mut joined = Vec::new();
+        let mut after = RoomNo(0);
+        loop {
+            let page = members::rooms_of(&*snapshot, user.as_str(), after, PAGE).await?;
+            let Some((last, _)) = page.last() else {
+                return Ok(joined);
+            };
+            after = *last;
+            for (room, row) in &page {
+                if row.membership == MembershipState::Join
+                    && let Some(head) = rooms::head(&*snapshot, *room).await?
+                {
+                    joined.push(head.room_id);
+                }
+            }
+        }
+    }
+
+    /// The joined members of a room in which the caller is joined.
+    pub async fn joined_members(
+        &self,
+        user: &UserId,
+        room_id: &RoomId,
+    ) -> Result<Vec<JoinedMember>> {
+        let reader = self.reader(user, room_id).await?;
+        if !reader.is_joined() {
+            return Err(Error::NotInRoom);
+        }
+        let mut joined = Vec::new();
+        let mut after = String::new();
+        loop {
+            let page = members::members_after(&*reader.snapshot, reader.room, &after, PAGE).await?;
+            let Some((last, _)) = page.last() else {
+                return Ok(joined);
+            };
+            after.clone_from(last);
+            let events = page
+                .iter()
+                .filter(|(_, row)| row.membership == MembershipState::Join)
+                .map(|(_, row)| row.event)
+                .collect::<Vec<_>>();
+            for row in timeline::events(&*reader.snapshot, reader.room, &events).await? {
+                joined.extend(joined_member(&reader.pdu(&row)?));
+            }
+        }
+    }
+
+    /// The member events of a room, in the client format: now, at a position, or up to when the caller left.
+    pub async fn members(
+        &self,
+        user: &UserId,
+        room_id: &RoomId,
+        filter: MemberFilter,
+    ) -> Result<Vec<Box<RawValue>>> {
+        let reader = self.reader(user, room_id).await?;
+        let state = reader.state_at(filter.at).await?;
+        let events = reader.state_events(state, Some("m.room.member")).await?;
+        let is_wanted = |event: &Pdu| {
+            let membership = content::membership(event);
+            let asked = filter.membership.is_none() || membership == filter.membership;
+            asked && (filter.not_membership.is_none() || membership != filter.not_membership)
+        };
+        let wanted = events.into_iter().filter(|(pdu, _)| is_wanted(pdu));
+        Ok(wanted
+            .map(|(pdu, _)| client_event(&pdu, self.0.clock.now()))
+            .collect())
+    }
+
+    /// The membership of a user in a room, if there is one.
+    pub async fn membership(
+        &self,
+        user: &UserId,
+        room_id: &RoomId,
+    ) -> Result<Option<MembershipState>> {
+        let room = self.number(room_id).await?;
+        let snapshot = self.snapshot().await?;
+        let row: Option<MemberRow> = members::member(&*snapshot, room, user.as_str()).await?;
+        Ok(row.map(|row| row.membership))
+    }
+}
+
+fn joined_member(event: &Pdu) -> Option<JoinedMember> {
+    Some(JoinedMember {
+        user: UserId::parse(event.state_key()?).ok()?,
+        displayname: content::text(event, "displayname"),
+        avatar_url: content::text(event, "avatar_url"),
+    })
+}
