@@ -45,7 +45,9 @@ pub(super) async fn section(
     let upto = round.to.position;
     let since = round.since.filter(|_| !is_new).map(|since| since.position);
     let stretch = Stretch { after: since, upto };
-    let timeline = timeline::section(round, reader, &viewer, stretch).await?;
+    let mut timeline = timeline::section(round, reader, &viewer, stretch).await?;
+    // What was sent while the user was away is news that the timeline need not reach back to: a gap to page over.
+    timeline.is_limited |= is_new && round.since.is_some();
     let states = states(
         round,
         reader,

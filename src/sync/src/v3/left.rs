@@ -15,7 +15,8 @@ use crate::room::{Event, RoomReader};
 use crate::viewer::Viewer;
 use crate::{Result, Token};
 
-/// The room's section; `None` if the leave cannot be read.
+/// The room's section; `None` if the leave cannot be read, or the user asked to have the room forgotten and her client
+/// does not take her for joined.
 pub(super) async fn section(
     round: &Round<'_>,
     reader: &RoomReader<'_>,
@@ -34,6 +35,9 @@ pub(super) async fn section(
         }
         None => false,
     };
+    if row.forgotten && !was_joined {
+        return Ok(None);
+    }
     let left_from = reader.member(leave.row.state_before, round.user()).await?;
     let (timeline, state) = match viewer {
         Some(viewer) if was_joined || left_from.membership == Membership::Join => {

@@ -110,8 +110,7 @@ pub(super) async fn sections(round: &Round<'_>, news: News, data: &RoomData) -> 
                 sections.knock.extend(json.map(|json| (id, json)));
             }
             MembershipState::Leave | MembershipState::Ban
-                if !row.forgotten
-                    && (has_moved || (is_initial && round.filter.room.include_leave)) =>
+                if has_moved || (is_initial && round.filter.room.include_leave) =>
             {
                 let json = left::section(round, &reader, &row).await?;
                 sections.leave.extend(json.map(|json| (id, json)));

@@ -159,6 +159,30 @@ async fn a_room_that_was_left_is_told_once_and_nothing_after_the_leave() {
 }
 
 #[tokio::test]
+async fn a_room_left_and_forgotten_in_one_gap_is_told_as_left() {
+    let house = House::new();
+    let room = house.room_of(&["ann", "bob"]).await;
+    let first = house.initial("bob").await;
+    house.leave("bob", &room).await;
+    house.rooms.forget(&user("bob"), &room).await.unwrap();
+    let seen = house.since("bob", &first).await;
+    assert!(left(&seen, &room).is_object(), "{seen}");
+    let again = house.since("bob", &seen).await;
+    assert!(again.get("rooms").is_none(), "{again}");
+}
+
+#[tokio::test]
+async fn a_newly_joined_room_has_a_gap_before_it() {
+    let house = House::new();
+    let room = house.room_of(&["ann"]).await;
+    house.say("ann", &room, "long ago").await;
+    let first = house.initial("bob").await;
+    house.join("bob", &room).await;
+    let seen = house.since("bob", &first).await;
+    assert_eq!(joined(&seen, &room)["timeline"]["limited"], json!(true));
+}
+
+#[tokio::test]
 async fn an_invite_shows_stripped_state_and_its_rejection_only_itself() {
     let house = House::new();
     let room = house
