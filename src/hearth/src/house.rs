@@ -9,6 +9,7 @@ use std::time::Duration;
 use axum::extract::FromRef;
 use hearth_accounts::{Accounts, PasswordCost, Registration};
 use hearth_client_api::discovery::Discovery;
+use hearth_config::Config;
 use hearth_data::state::States;
 use hearth_data::tables::CATALOGUE;
 use hearth_event::RoomVersion;
