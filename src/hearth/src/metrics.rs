@@ -44,7 +44,22 @@ impl Collector for Figures {
 }
 
 fn encode(encoder: &mut DescriptorEncoder<'_>, store: &Statistics) -> Result<(), std::fmt::Error> {
-    let counters = [
+    for (name, help, value) in counters(store) {
+        let counter = ConstCounter::new(value);
+        let metric = encoder.encode_descriptor(name, help, None, counter.metric_type())?;
+        counter.encode(metric)?;
+    }
+    for (name, help, value) in gauges(store) {
+        gauge(encoder, name, help, value)?;
+    }
+    Ok(())
+}
+
+/// Name, help and value.
+type Figure = (&'static str, &'static str, u64);
+
+fn counters(store: &Statistics) -> [Figure; 11] {
+    [
         ("store_commits", "Batches written", store.commits),
         (
             "store_conflicts",
@@ -96,13 +111,11 @@ fn encode(encoder: &mut DescriptorEncoder<'_>, store: &Statistics) -> Result<(),
             "Failures of the engine's own work",
             store.background_errors,
         ),
-    ];
-    for (name, help, value) in counters {
-        let counter = ConstCounter::new(value);
-        let metric = encoder.encode_descriptor(name, help, None, counter.metric_type())?;
-        counter.encode(metric)?;
-    }
-    let gauges = [
+    ]
+}
+
+fn gauges(store: &Statistics) -> [Figure; 4] {
+    [
         (
             "store_block_cache_bytes",
             "Memory of the block cache",
@@ -119,11 +132,7 @@ fn encode(encoder: &mut DescriptorEncoder<'_>, store: &Statistics) -> Result<(),
             "Bytes still to be compacted",
             store.compaction_pending_bytes,
         ),
-    ];
-    for (name, help, value) in gauges {
-        gauge(encoder, name, help, value)?;
-    }
-    Ok(())
+    ]
 }
 
 fn gauge(

@@ -68,8 +68,10 @@ fn the_default_rules_are_those_of_the_specification_in_order() {
 /// Notify, highlight, sound, rule.
 type Expected = (bool, bool, Option<&'static str>, &'static str);
 
-/// Event, joined members, and what is expected.
-fn table() -> Vec<(Pdu, u64, Expected)> {
+/// An event, joined members, and what is expected.
+type Case = (Pdu, u64, Expected);
+
+fn messages() -> Vec<Case> {
     let mention = json!({"body": "hi", "m.mentions": {"user_ids": ["@me:x"]}});
     let room = json!({"body": "hi", "m.mentions": {"room": true}});
     let edit = json!({"body": "*", "m.mentions": {}, "m.relates_to": {"rel_type": "m.replace", "event_id": "$a"}});
@@ -120,6 +122,11 @@ fn table() -> Vec<(Pdu, u64, Expected)> {
             3,
             (false, false, None, "suppress_edits"),
         ),
+    ]
+}
+
+fn other_events() -> Vec<Case> {
+    vec![
         (
             from("@you:x", "m.reaction", &json!({})),
             3,
@@ -155,7 +162,9 @@ fn table() -> Vec<(Pdu, u64, Expected)> {
 
 #[test]
 fn the_default_rules_decide() {
-    for (event, members, (notify, highlight, sound, rule)) in table() {
+    for (event, members, (notify, highlight, sound, rule)) in
+        messages().into_iter().chain(other_events())
+    {
         let outcome = evaluate(&default_ruleset(&me()), &event, &context(members));
         let expected = PushOutcome {
             notify,

@@ -19,9 +19,19 @@ fn redacted(version: RoomVersion, event: &Value) -> Value {
 type Afters = Vec<(usize, Value)>;
 
 /// Type, content before and contents after.
-fn contents() -> Vec<(&'static str, Value, Afters)> {
-    let member = json!({"membership": "join", "displayname": "D", "join_authorised_via_users_server": "@a:x",
+type Case = (&'static str, Value, Afters);
+
+fn member() -> Case {
+    let before = json!({"membership": "join", "displayname": "D", "join_authorised_via_users_server": "@a:x",
         "third_party_invite": {"display_name": "x", "signed": {"token": "t"}}});
+    let in_9 = json!({"membership": "join", "join_authorised_via_users_server": "@a:x"});
+    let in_11 = json!({"membership": "join", "join_authorised_via_users_server": "@a:x",
+        "third_party_invite": {"signed": {"token": "t"}}});
+    let afters = vec![(1, json!({"membership": "join"})), (9, in_9), (11, in_11)];
+    ("m.room.member", before, afters)
+}
+
+fn power_levels() -> Case {
     let levels = json!({"ban": 1, "events": {"a": 1}, "events_default": 2, "kick": 3, "redact": 4, "state_default": 5,
         "users": {"@a:x": 6}, "users_default": 7, "invite": 8, "notifications": {"room": 9}, "x": 1});
     let mut kept = levels.clone();
@@ -30,27 +40,21 @@ fn contents() -> Vec<(&'static str, Value, Afters)> {
     }
     let mut kept_11 = kept.clone();
     kept_11["invite"] = json!(8);
+    (
+        "m.room.power_levels",
+        levels,
+        vec![(1, kept), (11, kept_11)],
+    )
+}
+
+fn contents() -> Vec<Case> {
     vec![
+        member(),
+        power_levels(),
         (
             "m.room.message",
             json!({"body": "b", "membership": "join"}),
             vec![(1, json!({}))],
-        ),
-        (
-            "m.room.member",
-            member,
-            vec![
-                (1, json!({"membership": "join"})),
-                (
-                    9,
-                    json!({"membership": "join", "join_authorised_via_users_server": "@a:x"}),
-                ),
-                (
-                    11,
-                    json!({"membership": "join", "join_authorised_via_users_server": "@a:x",
-                "third_party_invite": {"signed": {"token": "t"}}}),
-                ),
-            ],
         ),
         (
             "m.room.create",
@@ -67,11 +71,6 @@ fn contents() -> Vec<(&'static str, Value, Afters)> {
                 (1, json!({"join_rule": "restricted"})),
                 (8, json!({"join_rule": "restricted", "allow": []})),
             ],
-        ),
-        (
-            "m.room.power_levels",
-            levels,
-            vec![(1, kept), (11, kept_11)],
         ),
         (
             "m.room.aliases",

@@ -71,7 +71,6 @@ async fn deactivation_needs_the_password_and_is_final() {
 async fn profiles_are_public_and_ones_own_to_change() {
     let api = Api::open();
     let token = &api.user("alice", "A").await;
-    api.user("bob", "B").await;
     let field = |name: &str| format!("profile/@alice:h.test/{name}");
     for (name, value) in [
         ("displayname", json!("Alice")),
@@ -96,13 +95,18 @@ async fn profiles_are_public_and_ones_own_to_change() {
     let line = format!("DELETE {}", field("org.example.x"));
     api.raw(&line, Some(token), vec![]).await.ok();
     api.raw(&line, Some(token), vec![]).await.ok();
+    let answer = api.get(&field("org.example.x"), token).await;
+    assert_eq!(answer.error(), (404, "M_NOT_FOUND"));
+}
+
+#[tokio::test]
+async fn what_is_no_profile_is_refused() {
+    let api = Api::open();
+    let token = &api.user("alice", "A").await;
+    api.user("bob", "B").await;
+    let field = |name: &str| format!("profile/@alice:h.test/{name}");
+    let long = format!("a.{}", "b".repeat(254));
     for (line, body, status, errcode) in [
-        (
-            format!("GET {}", field("org.example.x")),
-            json!({}),
-            404,
-            "M_NOT_FOUND",
-        ),
         (
             "GET profile/@nobody:h.test".to_owned(),
             json!({}),
@@ -146,6 +150,12 @@ async fn profiles_are_public_and_ones_own_to_change() {
             "M_PROFILE_TOO_LARGE",
         ),
         (
+            format!("PUT {}", field(&long)),
+            json!({ &long: 1 }),
+            400,
+            "M_KEY_TOO_LARGE",
+        ),
+        (
             "PUT profile/@bob:h.test/displayname".to_owned(),
             json!({ "displayname": "x" }),
             403,
@@ -155,15 +165,6 @@ async fn profiles_are_public_and_ones_own_to_change() {
         let answer = api.ask(&line, Some(token), body).await;
         assert_eq!(answer.error(), (status, errcode), "{line}");
     }
-    let long = format!("a.{}", "b".repeat(254));
-    let answer = api
-        .ask(
-            &format!("PUT {}", field(&long)),
-            Some(token),
-            json!({ &long: 1 }),
-        )
-        .await;
-    assert_eq!(answer.error(), (400, "M_KEY_TOO_LARGE"));
 }
 
 #[tokio::test]
@@ -295,6 +296,16 @@ async fn push_rules_are_read_and_changed() {
     api.ask(line, Some(token), json!({ "actions": [] }))
         .await
         .ok();
+    api.raw(&format!("DELETE {rule}"), Some(token), vec![])
+        .await
+        .ok();
+    assert_eq!(api.get(rule, token).await.error(), (404, "M_NOT_FOUND"));
+}
+
+#[tokio::test]
+async fn what_is_no_push_rule_is_refused() {
+    let api = Api::open();
+    let token = &api.user("alice", "A").await;
     for (line, body, status, errcode) in [
         (
             "PUT pushrules/global/content/x",
@@ -354,10 +365,6 @@ async fn push_rules_are_read_and_changed() {
         let answer = api.ask(line, Some(token), body).await;
         assert_eq!(answer.error(), (status, errcode), "{line}");
     }
-    api.raw(&format!("DELETE {rule}"), Some(token), vec![])
-        .await
-        .ok();
-    assert_eq!(api.get(rule, token).await.error(), (404, "M_NOT_FOUND"));
 }
 
 #[tokio::test]

@@ -65,42 +65,43 @@ const PARTS: &[&str] = &[
     ".m.rule.master",
 ];
 
+const FIELDS: &[&str] = &[
+    "auth",
+    "type",
+    "identifier",
+    "user",
+    "username",
+    "password",
+    "new_password",
+    "token",
+    "refresh_token",
+    "device_id",
+    "devices",
+    "display_name",
+    "displayname",
+    "x",
+    "%00",
+    "actions",
+    "conditions",
+    "pattern",
+    "enabled",
+    "order",
+    "nonce",
+    "mac",
+    "admin",
+    "locked",
+    "suspended",
+    "initial_device_display_name",
+    "inhibit_login",
+    "room",
+    "event_fields",
+    "logout_devices",
+    "erase",
+];
+
 fn bodies() -> Vec<Vec<u8>> {
     let field = |value: &str| {
-        let names = [
-            "auth",
-            "type",
-            "identifier",
-            "user",
-            "username",
-            "password",
-            "new_password",
-            "token",
-            "refresh_token",
-            "device_id",
-            "devices",
-            "display_name",
-            "displayname",
-            "x",
-            "%00",
-            "actions",
-            "conditions",
-            "pattern",
-            "enabled",
-            "order",
-            "nonce",
-            "mac",
-            "admin",
-            "locked",
-            "suspended",
-            "initial_device_display_name",
-            "inhibit_login",
-            "room",
-            "event_fields",
-            "logout_devices",
-            "erase",
-        ];
-        let fields: Vec<String> = names
+        let fields: Vec<String> = FIELDS
             .iter()
             .map(|name| format!("\"{name}\":{value}"))
             .collect();

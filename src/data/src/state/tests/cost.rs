@@ -116,18 +116,28 @@ async fn with_a_fork_every_ten_events_they_take_half() {
 #[tokio::test]
 async fn a_late_join_and_a_lookup_cost_what_early_ones_do() {
     let mut room = Room::new();
-    let mut state = created(&mut room).await;
-    let mut past = vec![state];
+    let mut past = vec![created(&mut room).await];
     for member in 0..4_000 {
-        state = room.join(state, member, member + 10).await;
-        past.push(state);
+        past.push(room.join(past[member], member, member + 10).await);
     }
     let counting = Counting::new(room.snapshot().await);
+    lookups_cost_little(&past, &counting).await;
+    differences_cost_what_they_are(&past, &counting).await;
+    reads_of_types_cost_little(past[4_000], &counting).await;
+    let early = rows_of_joins(&past[100..], &counting).await;
+    let late = rows_of_joins(&past[3_800..], &counting).await;
+    println!(
+        "130 joins: rows read and most written at once {early:?} at 100 members, {late:?} at 3,800"
+    );
+    assert!(late.1 <= 300);
+}
+
+async fn lookups_cost_little(past: &[StateId], counting: &Counting) {
     let (mut sum, mut max, mut calls_max) = (0, 0, 0);
     for member in (0..4_000).step_by(50) {
         // A fresh cache: everything is read from the store.
         let cold = states();
-        let view = cold.view(ROOM, &counting);
+        let view = cold.view(ROOM, counting);
         let user = format!("@user{member}:hearth.example");
         let at = past[(member * 7 + 1) % past.len()];
         let found = view.lookup(at, "m.room.member", &user).await.unwrap();
@@ -144,10 +154,12 @@ async fn a_late_join_and_a_lookup_cost_what_early_ones_do() {
         sum / 80
     );
     assert!(max <= 64);
+}
 
+async fn differences_cost_what_they_are(past: &[StateId], counting: &Counting) {
     for (from, to) in [(3_990, 4_000), (2_000, 2_001), (100, 164)] {
         let cold = states();
-        let view = cold.view(ROOM, &counting);
+        let view = cold.view(ROOM, counting);
         let changes = view.diff(past[from], past[to]).await.unwrap();
         assert_eq!(changes.len(), to - from);
         let (rows, calls) = counting.take();
@@ -157,9 +169,12 @@ async fn a_late_join_and_a_lookup_cost_what_early_ones_do() {
         );
         assert!(rows <= 40 + 2 * (to - from));
     }
+}
 
+/// In a state of 4,001 members, the creator among them, and six other events.
+async fn reads_of_types_cost_little(state: StateId, counting: &Counting) {
     let cold = states();
-    let view = cold.view(ROOM, &counting);
+    let view = cold.view(ROOM, counting);
     assert_eq!(
         view.entries_without_type(state, "m.room.member")
             .await
@@ -181,31 +196,20 @@ async fn a_late_join_and_a_lookup_cost_what_early_ones_do() {
     println!("all 4,001 members: {rows} rows in {calls} calls");
     assert_eq!(view.len(state).await.unwrap(), 4_007);
     counting.take();
+}
 
-    let writes = |len: usize| {
-        let (states, counting, past) = (states(), &counting, &past);
-        async move {
-            let mut rows_max = 0;
-            for step in 0..130 {
-                let mut writer = StateWriter::new(&states, ROOM, counting, 1 << 40);
-                writer
-                    .set(
-                        past[len + step],
-                        &[("m.room.member", "@new:b", Some(EventNo(1)))],
-                    )
-                    .await
-                    .unwrap();
-                rows_max = rows_max.max(writer.rows());
-            }
-            let (rows, _) = counting.take();
-            (rows, rows_max)
-        }
-    };
-    let (early, late) = (writes(100).await, writes(3_800).await);
-    println!(
-        "130 joins: rows read and most written at once {early:?} at 100 members, {late:?} at 3,800"
-    );
-    assert!(late.1 <= 300);
+/// Rows read by joins to 130 states in a row, and the most rows that one of them writes.
+async fn rows_of_joins(past: &[StateId], counting: &Counting) -> (usize, usize) {
+    let states = states();
+    let mut rows_max = 0;
+    for state in &past[..130] {
+        let mut writer = StateWriter::new(&states, ROOM, counting, 1 << 40);
+        let join = [("m.room.member", "@new:b", Some(EventNo(1)))];
+        writer.set(*state, &join).await.unwrap();
+        rows_max = rows_max.max(writer.rows());
+    }
+    let (rows, _) = counting.take();
+    (rows, rows_max)
 }
 
 #[tokio::test]
