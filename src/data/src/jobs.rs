@@ -69,7 +69,10 @@ pub async fn after(
 
 /// Whether a job is still to be done.
 pub async fn is_open(snapshot: &dyn Snapshot, owner: Owner, key: (Position, u32)) -> Result<bool> {
-    Ok(JOBS.get(snapshot, &(owner as u8, key.0, key.1)).await?.is_some())
+    Ok(JOBS
+        .get(snapshot, &(owner as u8, key.0, key.1))
+        .await?
+        .is_some())
 }
 
 /// Removes a job that is done.

@@ -67,7 +67,9 @@ pub async fn annotation(
     room: RoomNo,
     annotation: &Annotation,
 ) -> Result<Option<EventNo>> {
-    ANNOTATIONS.get(snapshot, &annotation_key(room, annotation)).await
+    ANNOTATIONS
+        .get(snapshot, &annotation_key(room, annotation))
+        .await
 }
 
 /// Notes an annotation.

@@ -201,12 +201,15 @@ pub async fn placed(
 ) -> Result<Vec<(Position, Placed)>> {
     let keys: Vec<_> = places.iter().map(|(_, place)| (room, *place)).collect();
     let rows = TIMELINE.get_many(snapshot, &keys).await?;
-    let found = places.iter().zip(rows).filter_map(|((position, place), row)| {
-        let placed = Placed {
-            place: *place,
-            row: row?,
-        };
-        Some((*position, placed))
-    });
+    let found = places
+        .iter()
+        .zip(rows)
+        .filter_map(|((position, place), row)| {
+            let placed = Placed {
+                place: *place,
+                row: row?,
+            };
+            Some((*position, placed))
+        });
     Ok(found.collect())
 }

@@ -169,7 +169,8 @@ where
     json::check(&json)?;
     let path: Vec<&str> = path.iter().map(|(_, value)| value).collect();
     // An absent body stands for an empty object, which not every parser of ruma's knows.
-    let text: &[u8] = match parts.method == Method::GET || !json.iter().all(u8::is_ascii_whitespace) {
+    let text: &[u8] = match parts.method == Method::GET || !json.iter().all(u8::is_ascii_whitespace)
+    {
         true => &json,
         false => b"{}",
     };
