@@ -30,3 +30,52 @@ async fn own_keys(State(keys): State<OwnKeys>) -> RawJson {
 async fn version() -> Json<Value> {
     Json(json!({ "server": { "name": "Hearth", "version": env!("CARGO_PKG_VERSION") } }))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use axum::body::Body;
+    use hearth_event::canonical::{Strictness, parse_object};
+    use hearth_event::{SigningKey, verify_json};
+    use hearth_types::{ManualClock, UnixMs};
+    use http::{Request, StatusCode};
+    use http_body_util::BodyExt;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    fn key() -> SigningKey {
+        SigningKey::generate([7; 32], "one").unwrap()
+    }
+
+    async fn ask(path: &str) -> (StatusCode, Bytes) {
+        let clock = Arc::new(ManualClock::at(UnixMs(1_000)));
+        let keys = OwnKeys::new("hearth.example".try_into().unwrap(), key(), clock);
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let answer = router().with_state(keys).oneshot(request).await.unwrap();
+        let status = answer.status();
+        (
+            status,
+            answer.into_body().collect().await.unwrap().to_bytes(),
+        )
+    }
+
+    #[tokio::test]
+    async fn other_servers_get_the_signed_key() {
+        let (status, body) = ask("/_matrix/key/v2/server").await;
+        assert_eq!(status, StatusCode::OK);
+        let document = parse_object(&body, Strictness::Strict).unwrap();
+        let public = key().public_key_bytes();
+        verify_json(&document, "hearth.example", "ed25519:one", &public).unwrap();
+    }
+
+    #[tokio::test]
+    async fn other_servers_get_name_and_version() {
+        let (status, body) = ask("/_matrix/federation/v1/version").await;
+        assert_eq!(status, StatusCode::OK);
+        let answer: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(answer["server"]["name"], "Hearth");
+        assert!(answer["server"]["version"].is_string());
+    }
+}
