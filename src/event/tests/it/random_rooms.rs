@@ -175,7 +175,10 @@ impl Room {
             }
             6 | 7 => {
                 let key = ("m.room.power_levels".to_owned(), String::new());
-                let id = &self.branches[branch % self.branches.len()].state[&key];
+                // A merge before version 12 may have lost them.
+                let Some(id) = self.branches[branch % self.branches.len()].state.get(&key) else {
+                    return;
+                };
                 let mut content: Value = self.pdus[id].content_as().unwrap();
                 content["users"][USERS[target]] = json!([0, 25, 50, 100][(ts % 4) as usize]);
                 if target == 0 && self.version == RoomVersion::V12 {
@@ -302,6 +305,32 @@ fn s04_resolution_fetches_each_event_once_however_long_the_auth_chains_are() {
         assert!(resolved.is_ok());
         assert!(room.pdus.len() > 500);
         assert!(fetched.borrow().values().all(|count| *count == 1));
+    }
+}
+
+/// The weakness of version 2 that MSC4297 mends: power levels whose sender has left since, in all states that are
+/// merged, have no one left to allow them.
+#[test]
+fn s03_power_levels_of_who_has_left_are_lost_before_version_12_as_in_ruma() {
+    for version in [RoomVersion::V6, RoomVersion::V11, RoomVersion::V12] {
+        let mut room = Room::new(version);
+        room.step((0, 0, 0, 0, 0));
+        // New power levels on one branch; on the other, their sender leaves.
+        room.step((1, 6, 0, 0, 0));
+        room.step((0, 2, 0, 0, 0));
+        let key = ("m.room.power_levels".to_owned(), String::new());
+        for merges in 1..=2 {
+            let states = [
+                room.branches[1].state.clone(),
+                room.branches[0].state.clone(),
+            ];
+            assert_ne!(states[0].get(&key), states[1].get(&key));
+            let merged = resolved(version, &room.pdus, &states);
+            assert_eq!(merged, theirs(version, &room.pdus, &states));
+            let is_kept = merges == 1 || version == RoomVersion::V12;
+            assert_eq!(merged.contains_key(&key), is_kept, "{version}");
+            room.branches[1].state = merged;
+        }
     }
 }
 
