@@ -180,7 +180,7 @@ impl Default for Config {
             listen: vec![SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8008)],
             trusted_proxies: Vec::new(),
             metrics_address: None,
-            memory_limit: ByteSize::mebibytes(128),
+            memory_limit: ByteSize::mebibytes(104),
             tls: Tls::default(),
             well_known: WellKnown::default(),
             registration: Registration::default(),
