@@ -1,11 +1,10 @@
 //! Memberships, from the room's side and from the user's. Derived from the current state, written with it.
 
-use bytes::Bytes;
-use hearth_store::{Batch, Position, PositionedValue, Snapshot, Value, ValueError};
+use hearth_store::{Batch, Position, Snapshot};
 use ruma::events::room::member::MembershipState;
 use serde::{Deserialize, Serialize};
 
-use crate::row::{decode_row, encode_row, join_position, split_position};
+use crate::row::positioned_rows;
 use crate::tables::{MEMBERS, STRIPPED_STATE, USER_ROOMS, USER_ROOMS_AT};
 use crate::{EventNo, Result, RoomNo};
 
@@ -35,39 +34,7 @@ pub struct UserRoomRow {
     pub position: Position,
 }
 
-impl Value for MemberRow {
-    fn encode(&self) -> Vec<u8> {
-        join_position(self.encode_head(), self.position)
-    }
-    fn decode(bytes: &Bytes) -> Result<Self, ValueError> {
-        let (fields, position) = split_position(bytes)?;
-        let row: Self = decode_row(1, &fields)?;
-        Ok(Self { position, ..row })
-    }
-}
-
-impl PositionedValue for MemberRow {
-    fn encode_head(&self) -> Vec<u8> {
-        encode_row(1, self)
-    }
-}
-
-impl Value for UserRoomRow {
-    fn encode(&self) -> Vec<u8> {
-        join_position(self.encode_head(), self.position)
-    }
-    fn decode(bytes: &Bytes) -> Result<Self, ValueError> {
-        let (fields, position) = split_position(bytes)?;
-        let row: Self = decode_row(1, &fields)?;
-        Ok(Self { position, ..row })
-    }
-}
-
-impl PositionedValue for UserRoomRow {
-    fn encode_head(&self) -> Vec<u8> {
-        encode_row(1, self)
-    }
-}
+positioned_rows!(MemberRow = 1, UserRoomRow = 1);
 
 /// Stands for "the commit being built" in rows that were staged earlier in the same batch.
 pub const THIS_COMMIT: Position = Position::MAX;

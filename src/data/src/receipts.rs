@@ -1,12 +1,11 @@
 //! Read receipts: one row per (room, user, type, thread), and an index in which it moves to its newest position.
 
-use bytes::Bytes;
-use hearth_store::{Batch, Position, PositionedValue, Snapshot, Value, ValueError};
+use hearth_store::{Batch, Position, Snapshot};
 use hearth_types::UnixMs;
 use ruma::OwnedEventId;
 use serde::{Deserialize, Serialize};
 
-use crate::row::{decode_row, encode_row, join_position, split_position};
+use crate::row::positioned_rows;
 use crate::tables::{RECEIPTS, RECEIPTS_AT};
 use crate::{Place, Result, RoomNo};
 
@@ -35,22 +34,7 @@ pub struct ReceiptRow {
     pub position: Position,
 }
 
-impl Value for ReceiptRow {
-    fn encode(&self) -> Vec<u8> {
-        join_position(self.encode_head(), self.position)
-    }
-    fn decode(bytes: &Bytes) -> Result<Self, ValueError> {
-        let (fields, position) = split_position(bytes)?;
-        let row: Self = decode_row(1, &fields)?;
-        Ok(Self { position, ..row })
-    }
-}
-
-impl PositionedValue for ReceiptRow {
-    fn encode_head(&self) -> Vec<u8> {
-        encode_row(1, self)
-    }
-}
+positioned_rows!(ReceiptRow = 1);
 
 /// The room, the position, and (user, type, thread).
 pub type ReceiptAtKey = (RoomNo, Position, (String, String, String));

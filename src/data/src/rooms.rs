@@ -1,11 +1,10 @@
 //! Rooms as a whole: numbers, heads, aliases, the directory.
 
-use bytes::Bytes;
-use hearth_store::{Batch, Position, PositionedValue, Snapshot, Value, ValueError};
+use hearth_store::{Batch, Position, Snapshot};
 use ruma::{OwnedEventId, OwnedRoomId, RoomVersionId};
 use serde::{Deserialize, Serialize};
 
-use crate::row::{decode_row, encode_row, join_position, rows, split_position};
+use crate::row::{positioned_rows, rows};
 use crate::tables::{ALIASES, PUBLIC_ROOMS, ROOM_ALIASES, ROOM_HEADS, ROOM_NUMBERS, ROOM_STATES};
 use crate::{EventNo, Result, RoomNo, StateId};
 
@@ -50,25 +49,7 @@ pub struct RoomHead {
     pub position: Position,
 }
 
-const HEAD_VERSION: u8 = 1;
-
-impl Value for RoomHead {
-    fn encode(&self) -> Vec<u8> {
-        join_position(self.encode_head(), self.position)
-    }
-
-    fn decode(bytes: &Bytes) -> Result<Self, ValueError> {
-        let (fields, position) = split_position(bytes)?;
-        let head: Self = decode_row(HEAD_VERSION, &fields)?;
-        Ok(Self { position, ..head })
-    }
-}
-
-impl PositionedValue for RoomHead {
-    fn encode_head(&self) -> Vec<u8> {
-        encode_row(HEAD_VERSION, self)
-    }
-}
+positioned_rows!(RoomHead = 1);
 
 impl RoomHead {
     /// The head of a room without any event.

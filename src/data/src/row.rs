@@ -40,6 +40,31 @@ macro_rules! rows {
 }
 pub(crate) use rows;
 
+/// The same for structs with a field `position` that serde skips: their rows end with the position of the commit that
+/// wrote them.
+macro_rules! positioned_rows {
+    ($($row:ty = $version:literal),+ $(,)?) => {$(
+        impl hearth_store::Value for $row {
+            fn encode(&self) -> Vec<u8> {
+                let head = hearth_store::PositionedValue::encode_head(self);
+                $crate::row::join_position(head, self.position)
+            }
+            fn decode(bytes: &bytes::Bytes) -> Result<Self, hearth_store::ValueError> {
+                let (fields, position) = $crate::row::split_position(bytes)?;
+                let row: Self = $crate::row::decode_row($version, &fields)?;
+                Ok(Self { position, ..row })
+            }
+        }
+
+        impl hearth_store::PositionedValue for $row {
+            fn encode_head(&self) -> Vec<u8> {
+                $crate::row::encode_row($version, self)
+            }
+        }
+    )+};
+}
+pub(crate) use positioned_rows;
+
 /// JSON as it was received or made, valid UTF-8, kept byte for byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Json(pub Bytes);
