@@ -50,7 +50,13 @@ apt_install() {
 has_libclang() {
     [ -n "${LIBCLANG_PATH:-}" ] && return 0
     has ldconfig && ldconfig -p 2>/dev/null | grep -q 'libclang[-0-9.]*\.so' && return 0
-    compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null || compgen -G '/usr/lib/*/libclang*.so*' >/dev/null
+    # Not libclang-cpp, which many machines have and which is of no use here.
+    local name
+    for name in 'libclang.so*' 'libclang-[0-9]*.so*'; do
+        compgen -G "/usr/lib/llvm-*/lib/$name" >/dev/null && return 0
+        compgen -G "/usr/lib/*/$name" >/dev/null && return 0
+    done
+    return 1
 }
 
 # What the build needs beyond Rust: a C and C++ compiler for RocksDB, libclang for its bindings.
