@@ -14,19 +14,27 @@ pub mod discovery;
 pub mod rooms;
 pub mod sync;
 
-/// All endpoints. `S` is the caller's state, of which each handler takes what it needs.
-pub fn router<S>() -> Router<S>
-where
-    S: Clone + Send + Sync + 'static,
-    Gate: FromRef<S>,
-    Accounts: FromRef<S>,
-    Rooms: FromRef<S>,
-    hearth_sync::Sync: FromRef<S>,
-    discovery::Discovery: FromRef<S>,
-{
+/// The parts that the handlers ask. A handler takes the one or two that it uses.
+#[derive(Clone, FromRef)]
+pub struct Parts {
+    /// Who asks, and how much.
+    pub gate: Gate,
+    /// Users, sessions, devices.
+    pub accounts: Accounts,
+    /// The only writer of rooms.
+    pub rooms: Rooms,
+    /// The only reader for clients.
+    pub sync: hearth_sync::Sync,
+    /// Where this server is found.
+    pub discovery: discovery::Discovery,
+}
+
+/// All endpoints. Not generic over the state, so that the handlers are compiled here and not again in the binary.
+pub fn router(parts: Parts) -> Router {
     Router::new()
         .merge(accounts::router())
         .merge(discovery::router())
         .merge(rooms::router())
         .merge(sync::router())
+        .with_state::<()>(parts)
 }

@@ -10,15 +10,19 @@ use hearth_federation::OwnKeys;
 use hearth_http::RawJson;
 use serde_json::{Value, json};
 
-/// All endpoints. `S` is the caller's state, of which each handler takes what it needs.
-pub fn router<S>() -> Router<S>
-where
-    S: Clone + Send + Sync + 'static,
-    OwnKeys: FromRef<S>,
-{
+/// The parts that the handlers ask. A handler takes the one or two that it uses.
+#[derive(Clone, FromRef)]
+pub struct Parts {
+    /// The server's signing keys.
+    pub own_keys: OwnKeys,
+}
+
+/// All endpoints.
+pub fn router(parts: Parts) -> Router {
     Router::new()
         .route("/_matrix/key/v2/server", get(own_keys))
         .route("/_matrix/federation/v1/version", get(version))
+        .with_state(parts)
 }
 
 /// GET /_matrix/key/v2/server
@@ -53,7 +57,8 @@ mod tests {
         let clock = Arc::new(ManualClock::at(UnixMs(1_000)));
         let keys = OwnKeys::new("hearth.example".try_into().unwrap(), key(), clock);
         let request = Request::get(path).body(Body::empty()).unwrap();
-        let answer = router().with_state(keys).oneshot(request).await.unwrap();
+        let parts = Parts { own_keys: keys };
+        let answer = router(parts).oneshot(request).await.unwrap();
         let status = answer.status();
         (
             status,

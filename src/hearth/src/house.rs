@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::FromRef;
 use hearth_accounts::{Accounts, PasswordCost, Registration};
 use hearth_client_api::discovery::Discovery;
 use hearth_config::Config;
@@ -38,51 +37,11 @@ pub(crate) struct House {
     pub(crate) shutdown: CancellationToken,
 }
 
-/// What handlers take.
+/// What handlers take, by API.
 #[derive(Clone)]
 pub(crate) struct Handles {
-    pub(crate) gate: Gate,
-    pub(crate) accounts: Accounts,
-    pub(crate) rooms: Rooms,
-    pub(crate) sync: Sync,
-    pub(crate) discovery: Discovery,
-    pub(crate) own_keys: OwnKeys,
-}
-
-impl FromRef<Handles> for Gate {
-    fn from_ref(handles: &Handles) -> Self {
-        handles.gate.clone()
-    }
-}
-
-impl FromRef<Handles> for Accounts {
-    fn from_ref(handles: &Handles) -> Self {
-        handles.accounts.clone()
-    }
-}
-
-impl FromRef<Handles> for Rooms {
-    fn from_ref(handles: &Handles) -> Self {
-        handles.rooms.clone()
-    }
-}
-
-impl FromRef<Handles> for Sync {
-    fn from_ref(handles: &Handles) -> Self {
-        handles.sync.clone()
-    }
-}
-
-impl FromRef<Handles> for OwnKeys {
-    fn from_ref(handles: &Handles) -> Self {
-        handles.own_keys.clone()
-    }
-}
-
-impl FromRef<Handles> for Discovery {
-    fn from_ref(handles: &Handles) -> Self {
-        handles.discovery.clone()
-    }
+    pub(crate) client: hearth_client_api::Parts,
+    pub(crate) federation: hearth_federation_api::Parts,
 }
 
 /// Where the store is in a data folder.
@@ -157,15 +116,17 @@ impl House {
         });
         let gate = Gate::with_limits(Arc::new(accounts.clone()), config);
         let handles = Handles {
-            gate,
-            accounts,
-            rooms,
-            sync,
-            own_keys,
-            discovery: Discovery {
-                client: config.well_known.client.clone(),
-                server: config.well_known.server.clone(),
+            client: hearth_client_api::Parts {
+                gate,
+                accounts,
+                rooms,
+                sync,
+                discovery: Discovery {
+                    client: config.well_known.client.clone(),
+                    server: config.well_known.server.clone(),
+                },
             },
+            federation: hearth_federation_api::Parts { own_keys },
         };
         Ok(Self {
             store,

@@ -47,10 +47,10 @@ pub(crate) async fn serve(config: &Config) -> Result<()> {
     ));
 
     let frame = Frame::new(counters, &config.trusted_proxies);
-    let routes = hearth_client_api::router()
-        .merge(hearth_federation_api::router())
-        .layer(from_fn_with_state(stop.clone(), end_long_polls))
-        .with_state(house.handles.clone());
+    let handles = house.handles.clone();
+    let routes = hearth_client_api::router(handles.client)
+        .merge(hearth_federation_api::router(handles.federation))
+        .layer(from_fn_with_state(stop.clone(), end_long_polls));
     let addresses = server.addresses().doing("could not begin to serve")?;
     let servers = TaskTracker::new();
     servers.spawn(server.run(frame.around(routes), stop.clone()));
@@ -71,13 +71,13 @@ pub(crate) async fn serve(config: &Config) -> Result<()> {
 /// What runs besides requests.
 fn start_workers(house: &House) {
     let (notifier, shutdown) = (
-        house.handles.sync.notifier().clone(),
+        house.handles.client.sync.notifier().clone(),
         house.shutdown.clone(),
     );
     house
         .tasks
         .spawn(async move { notifier.run(shutdown).await });
-    let (rooms, shutdown) = (house.handles.rooms.clone(), house.shutdown.clone());
+    let (rooms, shutdown) = (house.handles.client.rooms.clone(), house.shutdown.clone());
     house
         .tasks
         .spawn(async move { rooms.run_jobs(shutdown).await });

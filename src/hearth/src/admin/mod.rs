@@ -17,7 +17,7 @@ impl House {
     /// The part that carries out commands.
     pub(crate) fn operator(&self, config: &Config) -> Operator {
         Operator {
-            accounts: self.handles.accounts.clone(),
+            accounts: self.handles.client.accounts.clone(),
             store: Arc::clone(&self.store),
             server_name: config.server_name.clone(),
         }
