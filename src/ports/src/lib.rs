@@ -6,12 +6,18 @@
 //! Knows no implementation, no HTTP and no store.
 
 mod authenticate;
+mod history;
+mod keys;
+pub mod remote;
 mod typing;
 
 use std::future::Future;
 use std::pin::Pin;
 
 pub use authenticate::{AuthFailure, Authenticate, BoxError};
+pub use history::{Filled, History, PageBack};
+pub use keys::{KeySet, Keys, WantedKey};
+pub use remote::Remote;
 pub use typing::TypingSource;
 
 /// A boxed future, so that ports are `dyn`.
