@@ -318,6 +318,9 @@ pub fn write_member(to: &mut RoomBatch, change: &MemberChange, event: EventNo) {
     };
     MEMBERS.put_position(&mut to.batch, &(to.room, change.user.clone()), &row);
     let joined = change.after == MembershipState::Join;
+    let was_joined = change.before == Some(MembershipState::Join);
+    let moves = (was_joined, joined);
+    crate::federation::count_member(&mut to.batch, to.room, &change.user, moves, event);
     to.changes.push(Change::Member {
         room: to.room,
         user: change.user.clone(),

@@ -3,9 +3,13 @@
 use hearth_store::{Batch, Position, Snapshot};
 use serde::{Deserialize, Serialize};
 
+use crate::meta::MetaRow;
 use crate::row::rows;
-use crate::tables::CHANGES;
+use crate::tables::{CHANGES, META};
 use crate::{EventNo, Result, RoomNo};
+
+/// Up to where the log was trimmed, in `META`.
+const TRIMMED_TO: &str = "changes_trimmed_to";
 
 /// Something that happened, in terms of who has to look.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +57,21 @@ pub enum Change {
         /// The user.
         user: String,
     },
+    /// A live event of another server's user that this server has to tell others of: it was asked to, by `/send_join`
+    /// and the like. Comes with an `Event`.
+    Relay {
+        /// The room.
+        room: RoomNo,
+        /// The event.
+        event: EventNo,
+        /// The server that sent it, which need not be told.
+        from: String,
+    },
+    /// An EDU that is kept for another server.
+    Outbound {
+        /// The server.
+        server: String,
+    },
 }
 
 /// All that one commit changed.
@@ -82,8 +101,17 @@ pub async fn since(
         .collect())
 }
 
+/// Up to where the log has been removed: a follower that has not come so far has missed something.
+pub async fn trimmed_to(snapshot: &dyn Snapshot) -> Result<Position> {
+    let row = META.get(snapshot, &TRIMMED_TO.to_owned()).await?;
+    let bytes = row.and_then(|row| row.0.try_into().ok());
+    Ok(bytes.map_or(Position::ZERO, |bytes| Position(u64::from_be_bytes(bytes))))
+}
+
 /// Removes the log up to and including `to`.
 pub fn trim(batch: &mut Batch, to: Position) {
+    let row = MetaRow(to.0.to_be_bytes().to_vec());
+    META.put(batch, &TRIMMED_TO.to_owned(), &row);
     CHANGES.delete_range(
         batch,
         CHANGES.between(&((), Position::ZERO), &((), to.next())),

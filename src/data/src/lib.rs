@@ -6,6 +6,7 @@ pub mod accounts;
 pub mod append;
 pub mod changes;
 pub mod counts;
+pub mod federation;
 pub mod fsck;
 pub mod jobs;
 pub mod members;

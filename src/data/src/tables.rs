@@ -14,6 +14,7 @@ use crate::accounts::users::{RegistrationTokenRow, ThreepidOwnerRow, ThreepidRow
 use crate::append::EventRow;
 use crate::changes::ChangeRow;
 use crate::counts::CountRow;
+use crate::federation::{DestinationRow, LeftRow, ServerKeysRow};
 use crate::jobs::JobRow;
 use crate::members::{MemberRow, UserRoomRow};
 use crate::meta::MetaRow;
@@ -157,6 +158,27 @@ pub const RECEIPTS_AT: Table<ReceiptAtKey, ()> = Table::new(0x61, "receipts_at",
 /// (local user, room) → checkpoint of unread counts. Derived; written and read by `sync`.
 pub const COUNTS: Table<(String, RoomNo), CountRow> = Table::new(0x62, "counts", Profile::Point);
 
+// Federation.
+
+/// (room, server) → how many of its users are joined. Derived from the members; 0 if there were some.
+pub const ROOM_SERVERS: Table<(RoomNo, String), i64> =
+    Table::new(0xb0, "room_servers", Profile::Scan);
+/// (server, room) → the same from the server's side. Read by `federation` after an outage.
+pub const SERVER_ROOMS: Table<(String, RoomNo), i64> =
+    Table::new(0xb1, "server_rooms", Profile::Scan);
+/// (server, room) → the last event by which a member of that server left. Read by `federation` after an outage.
+pub const SERVER_LEFT: Table<(String, RoomNo), LeftRow> =
+    Table::new(0xb2, "server_left", Profile::Point);
+/// Server → how far it is behind, if it is. Written and read by `federation`.
+pub const DESTINATIONS: Table<String, DestinationRow> =
+    Table::new(0xb3, "destinations", Profile::Point);
+/// (server, position, index) → an EDU until it is acknowledged. Written by whoever has something to tell; read and
+/// removed by `federation`.
+pub const OUTBOX: Table<(String, Position, u32), Json> = Table::new(0xb4, "outbox", Profile::Queue);
+/// Server → its signing keys as last fetched. Written and read by `federation`.
+pub const SERVER_KEYS: Table<String, ServerKeysRow> =
+    Table::new(0xb5, "server_keys", Profile::Point);
+
 /// Every table, for the engine that must know how each is used and for tools.
 pub const CATALOGUE: &[TableInfo] = &[
     META.info(),
@@ -203,4 +225,10 @@ pub const CATALOGUE: &[TableInfo] = &[
     RECEIPTS.info(),
     RECEIPTS_AT.info(),
     COUNTS.info(),
+    ROOM_SERVERS.info(),
+    SERVER_ROOMS.info(),
+    SERVER_LEFT.info(),
+    DESTINATIONS.info(),
+    OUTBOX.info(),
+    SERVER_KEYS.info(),
 ];

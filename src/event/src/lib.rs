@@ -7,6 +7,7 @@
 //!
 //! Knows neither async nor a store, the network or the time: the caller loads, these functions decide, the caller commits.
 
+mod acl;
 mod auth;
 mod build;
 pub mod canonical;
@@ -26,6 +27,7 @@ mod verify;
 mod version;
 pub mod visibility;
 
+pub use acl::ServerAcl;
 pub use auth::{
     AuthError, AuthEvent, EventFields, auth_keys, auth_keys_of_draft, authorize, check_auth_events,
 };

@@ -68,6 +68,12 @@ pub(super) fn readers() -> Vec<Reader> {
         reader(&t::RECEIPTS),
         reader(&t::RECEIPTS_AT),
         reader(&t::COUNTS),
+        reader(&t::ROOM_SERVERS),
+        reader(&t::SERVER_ROOMS),
+        reader(&t::SERVER_LEFT),
+        reader(&t::DESTINATIONS),
+        reader(&t::OUTBOX),
+        reader(&t::SERVER_KEYS),
     ]
 }
 

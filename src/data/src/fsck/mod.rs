@@ -66,6 +66,8 @@ pub enum Invariant {
     AuthLinks,
     /// Members, their memberships and the head's counts are those of the current state.
     Members,
+    /// The servers of a room are those of its joined members.
+    Servers,
     /// A local user's rows mirror the room's member rows.
     UserRooms,
     /// Relations, annotations and threads point to events, and threads count right.

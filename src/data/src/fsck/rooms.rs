@@ -1,5 +1,7 @@
 //! Rooms as a whole: numbers, heads, current state, members.
 
+use std::collections::BTreeMap;
+
 use hearth_store::Error;
 use ruma::events::room::member::MembershipState;
 use serde::Deserialize;
@@ -8,7 +10,9 @@ use super::{Check, Invariant};
 use crate::append::Standing;
 use crate::rooms::RoomHead;
 use crate::state::Entry;
-use crate::tables::{MEMBERS, ROOM_HEADS, ROOM_NUMBERS, ROOM_STATES, USER_ROOMS};
+use crate::tables::{
+    MEMBERS, ROOM_HEADS, ROOM_NUMBERS, ROOM_SERVERS, ROOM_STATES, SERVER_ROOMS, USER_ROOMS,
+};
 use crate::{EventNo, Result, RoomNo, StateId};
 
 #[derive(Deserialize)]
@@ -22,6 +26,8 @@ struct Counts {
     joined: u64,
     invited: u64,
     joined_local: u64,
+    /// Joined members by server; not compared with the head.
+    servers: BTreeMap<String, i64>,
 }
 
 impl Check<'_> {
@@ -152,6 +158,7 @@ impl Check<'_> {
             joined: head.joined,
             invited: head.invited,
             joined_local: head.joined_local,
+            servers: counts.servers.clone(),
         };
         self.hold(counts == said, Invariant::Members, || {
             format!(
@@ -170,6 +177,31 @@ impl Check<'_> {
                 room.0,
                 entries.len()
             )
+        });
+        self.servers(room, counts.servers).await
+    }
+
+    /// The servers of the joined members against the rows of both sides.
+    async fn servers(&mut self, room: RoomNo, mut counted: BTreeMap<String, i64>) -> Result<()> {
+        let mut range = ROOM_SERVERS.prefix(&room);
+        while let Some(page) = self.page(&ROOM_SERVERS, &mut range).await? {
+            for ((_, server), said) in page {
+                let mirrored = self.row(&SERVER_ROOMS, &(server.clone(), room)).await?;
+                let found = counted.remove(&server).unwrap_or(0);
+                self.hold(
+                    said == found && mirrored == Some(said),
+                    Invariant::Servers,
+                    || {
+                        format!(
+                            "room {}: {found} members of {server} are joined, the rows say {said} and {mirrored:?}",
+                            room.0
+                        )
+                    },
+                );
+            }
+        }
+        self.hold(counted.is_empty(), Invariant::Servers, || {
+            format!("room {}: no rows for the servers {counted:?}", room.0)
         });
         Ok(())
     }
@@ -192,6 +224,8 @@ impl Check<'_> {
         match content.membership {
             MembershipState::Join => {
                 counts.joined += 1;
+                let server = user.split_once(':').map_or("", |(_, server)| server);
+                *counts.servers.entry(server.to_owned()).or_default() += 1;
                 counts.joined_local += u64::from(local);
             }
             MembershipState::Invite => counts.invited += 1,

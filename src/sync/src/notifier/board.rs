@@ -178,7 +178,7 @@ impl Board {
                 }
                 self.mark(user, woken);
             }
-            Change::Profile { .. } => {}
+            Change::Profile { .. } | Change::Relay { .. } | Change::Outbound { .. } => {}
             Change::DeviceList { user } | Change::ToDevice { user } => self.mark(user, woken),
         }
     }
