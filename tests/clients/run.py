@@ -3,7 +3,8 @@
 
 matrix-nio (alice, carol) and matrix-js-sdk (bob) register, log in, make a group and a direct chat, invite, join, exchange
 200 messages with live sync while the server is killed with -9 and started again, edit, react, redact, page back over
-everything, mark read, see unread counts and log out. Each step is a named check; the last line counts them.
+everything, mark read, see unread counts and log out. Every answer is held against the specification's schemas (checker.py). Each step is a
+named check; the last line counts them.
 """
 
 import argparse
@@ -18,10 +19,13 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from server import Server
+from checker import Checker
+from server import Server, free_port
 from users import JsUser, NioUser, is_plain_message
 
 MESSAGES = 200
+# So many operations of the client-server API are asked at least, or the check of the answers has seen too little.
+OPERATIONS_MIN = 25
 PASSWORD = "correct horse battery staple"
 
 
@@ -60,11 +64,12 @@ def each_once_in_order(bodies: list[str], wanted: dict[str, list[str]], where: s
 
 
 class Story:
-    def __init__(self, server: Server, folder: Path, suffix: str):
+    def __init__(self, server: Server, url: str, folder: Path, suffix: str):
         self.server = server
-        self.alice = NioUser(server.url, f"alice{suffix}")
-        self.carol = NioUser(server.url, f"carol{suffix}")
-        self.bob = JsUser(server.url, f"bob{suffix}", folder / "bob.log")
+        self.url = url
+        self.alice = NioUser(url, f"alice{suffix}")
+        self.carol = NioUser(url, f"carol{suffix}")
+        self.bob = JsUser(url, f"bob{suffix}", folder / "bob.log")
         self.users = [self.alice, self.bob, self.carol]
         self.devices: list = []
         self.sent: dict[str, dict[str, list[str]]] = {}
@@ -211,7 +216,7 @@ class Story:
 
     async def page_back(self) -> None:
         """New devices, which know only the newest events of each room, page back to its creation."""
-        for user in (NioUser(self.server.url, self.alice.name), JsUser(self.server.url, self.bob.name, self.bob.log)):
+        for user in (NioUser(self.url, self.alice.name), JsUser(self.url, self.bob.name, self.bob.log)):
             self.devices.append(user)
             await user.login(PASSWORD)
             await user.start(limit=10)
@@ -251,9 +256,9 @@ class Story:
     async def logout(self) -> None:
         for user in self.users:
             token = user.token()
-            same(status(self.server.url, token), 200, f"whoami of {user.name} before logging out")
+            same(status(self.url, token), 200, f"whoami of {user.name} before logging out")
             await user.logout()
-            same(status(self.server.url, token), 401, f"whoami of {user.name} with the token after logging out")
+            same(status(self.url, token), 401, f"whoami of {user.name} with the token after logging out")
 
     async def close(self) -> None:
         await asyncio.gather(*(user.close() for user in self.users + self.devices), return_exceptions=True)
@@ -287,10 +292,13 @@ async def stopped(server: Server) -> None:
 
 async def tell(options, folder: Path, report: Report) -> None:
     server = Server(options.binary, folder, options.command, options.url)
-    story = Story(server, folder, options.suffix)
+    # Everything that the clients ask passes the checker.
+    checker = Checker(server.url, free_port())
+    story = Story(server, checker.url, folder, options.suffix)
     check = report.check
     try:
         await check("the server starts", server.start())
+        await checker.start()
         await check("register", story.register())
         await check("log in", story.login())
         await check("sync for the first time", story.start())
@@ -305,9 +313,11 @@ async def tell(options, folder: Path, report: Report) -> None:
         await check("page back over everything", story.page_back())
         await check("mark read and see unread counts", story.read_and_count())
         await check("log out", story.logout())
+        await check("every answer was as the specification's schemas say", checker.verdict(OPERATIONS_MIN))
         await check("the server stops on SIGTERM without a panic", stopped(server))
     finally:
         await story.close()
+        await checker.stop()
         if server.process and server.process.returncode is None:
             await server.kill()
 
