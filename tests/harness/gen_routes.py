@@ -12,8 +12,10 @@ from pathlib import Path
 import yaml
 
 METHODS = ("get", "put", "post", "delete")
-# Routes outside the specification that a Hearth server answers.
+# Routes that stand in the specification's text only, and routes outside it that a Hearth server answers.
 EXTRA = [
+    ("GET", "/_matrix/client/v3/auth/{authType}/fallback/web", "none", "session", ""),
+    ("GET", "/_matrix/static/client/login/", "none", "", ""),
     ("GET", "/health", "none", "", ""),
     ("GET", "/metrics", "none", "", ""),
     ("GET", "/_synapse/admin/v1/register", "none", "", ""),

@@ -4,10 +4,11 @@
 //! any homeserver, and the load generator measures another one just as well. The parts: [`server::Server`] starts and
 //! kills the binary, [`client::User`] is a minimal client, [`process`] reads CPU and memory from `/proc`, [`shim`] makes
 //! a disk that loses what was not synced, [`ledger`] judges what was acknowledged. On these stand [`crash`],
-//! [`disk_full`], [`fuzz`] and [`bench`].
+//! [`disk_full`], [`fuzz`], [`coverage`] and [`bench`].
 
 pub mod bench;
 pub mod client;
+pub mod coverage;
 pub mod crash;
 pub mod disk_full;
 pub mod fuzz;

@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum as _};
 use hearth_harness::{
     Result,
     bench::{self, Part, Sizes},
+    coverage::{self, Keep},
     crash::{self, DiskKind},
     disk_full, fuzz,
     report::Report,
@@ -38,6 +39,15 @@ enum Test {
         /// Only routes whose path contains this.
         #[arg(long)]
         only: Option<String>,
+    },
+    /// Which endpoints of the specification the server has.
+    Coverage {
+        /// Write the table instead of comparing with it.
+        #[arg(long)]
+        write: bool,
+        /// Where the table is.
+        #[arg(long, default_value = "spec/coverage.md")]
+        file: PathBuf,
     },
     /// What each act of a client costs the server.
     Bench(Bench),
@@ -119,6 +129,10 @@ async fn run(arguments: Arguments) -> Result<bool> {
             println!("fuzz test, seed {seed}");
             let options = fuzz::Options { random, seed, only };
             report.check("fuzz", fuzz::run(options, &folder).await);
+        }
+        Test::Coverage { write, file } => {
+            let keep = if write { Keep::Write } else { Keep::Compare };
+            report.check("coverage", coverage::run(&folder, &file, keep).await);
         }
         Test::Bench(bench) => {
             println!("{}", bench::run(bench.options(), &folder).await?);
