@@ -256,9 +256,9 @@ class Story:
     async def logout(self) -> None:
         for user in self.users:
             token = user.token()
-            same(status(self.url, token), 200, f"whoami of {user.name} before logging out")
+            same(await asyncio.to_thread(status, self.url, token), 200, f"whoami of {user.name} before logging out")
             await user.logout()
-            same(status(self.url, token), 401, f"whoami of {user.name} with the token after logging out")
+            same(await asyncio.to_thread(status, self.url, token), 401, f"whoami of {user.name} with the token after logging out")
 
     async def close(self) -> None:
         await asyncio.gather(*(user.close() for user in self.users + self.devices), return_exceptions=True)

@@ -59,11 +59,15 @@ async fn joined(
     let user = &request.caller()?.user;
     let members = rooms.joined_members(user, &request.body.room_id).await;
     let members = members.map_err(rooms_error)?.into_iter().map(|member| {
-        let shown = json!({
-            "display_name": member.displayname,
-            "avatar_url": member.avatar_url,
-        });
-        (member.user.to_string(), shown)
+        // What a member does not have is left out: null is not a string.
+        let names = [
+            ("display_name", member.displayname),
+            ("avatar_url", member.avatar_url),
+        ];
+        let shown = names
+            .into_iter()
+            .filter_map(|(name, text)| Some((name.to_owned(), text?.into())));
+        (member.user.to_string(), Value::Object(shown.collect()))
     });
     let joined: Map<String, Value> = members.collect();
     Ok(answer(&json!({ "joined": joined })))

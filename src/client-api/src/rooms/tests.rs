@@ -37,6 +37,8 @@ async fn a_room_is_made_joined_talked_in_and_left() {
         .await
         .ok();
     assert_eq!(members["joined"].as_object().unwrap().len(), 2);
+    // Nobody has an avatar, and null is not a string.
+    assert_eq!(members["joined"]["@bob:house"].get("avatar_url"), None);
     let members = api
         .get(&format!("rooms/{room}/members?membership=join"), "bob")
         .await
