@@ -13,6 +13,7 @@ pub mod accounts;
 pub mod discovery;
 pub mod rooms;
 pub mod sync;
+mod unparsed;
 
 /// The parts that the handlers ask. A handler takes the one or two that it uses.
 #[derive(Clone, FromRef)]

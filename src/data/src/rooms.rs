@@ -99,6 +99,14 @@ pub async fn state_at(snapshot: &dyn Snapshot, room: RoomNo, at: Position) -> Re
     Ok(newest.first().map_or(StateId::EMPTY, |(_, state)| *state))
 }
 
+/// The state that a room had after the first commit of which this store knows.
+pub async fn first_state(snapshot: &dyn Snapshot, room: RoomNo) -> Result<StateId> {
+    let oldest = ROOM_STATES
+        .range(snapshot, ROOM_STATES.prefix(&room), 1)
+        .await?;
+    Ok(oldest.first().map_or(StateId::EMPTY, |(_, state)| *state))
+}
+
 /// Where an alias leads.
 pub async fn alias(snapshot: &dyn Snapshot, alias: &str) -> Result<Option<AliasRow>> {
     ALIASES.get(snapshot, &alias.to_owned()).await

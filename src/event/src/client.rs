@@ -83,6 +83,17 @@ pub fn stripped(pdu: &Pdu) -> Box<RawValue> {
     splice.raw()
 }
 
+/// Stripped state with the time at which it was sent, as the tree of a space shows children.
+pub fn stripped_dated(pdu: &Pdu) -> Box<RawValue> {
+    let mut splice = Splice::new();
+    splice.field("content", pdu.content_json());
+    splice.field("origin_server_ts", &pdu.origin_server_ts().0.to_string());
+    splice.field("sender", &quote(pdu.sender().as_str()));
+    splice.field("state_key", &quote(pdu.state_key().unwrap_or("")));
+    splice.field("type", &quote(pdu.kind()));
+    splice.raw()
+}
+
 /// The event in federation format.
 pub fn federation(pdu: &Pdu) -> Box<RawValue> {
     let json = String::from_utf8_lossy(pdu.json()).into_owned();

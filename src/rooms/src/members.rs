@@ -13,6 +13,8 @@ use crate::{Error, Result, Rooms, content};
 
 /// How many rows are read at once.
 const PAGE: usize = 1_000;
+/// Most shared rooms on a page.
+const MUTUAL_MAX: usize = 100;
 
 /// A moment of a room: after a commit, or before a place of its history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +34,17 @@ pub struct MemberFilter {
     pub membership: Option<MembershipState>,
     /// Not these.
     pub not_membership: Option<MembershipState>,
+}
+
+/// A page of the rooms that two users share.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MutualRooms {
+    /// The rooms of the page.
+    pub joined: Vec<OwnedRoomId>,
+    /// How many rooms they share in all.
+    pub count: usize,
+    /// The token of the next page, if there is one.
+    pub next: Option<String>,
 }
 
 /// A joined member as `/joined_members` shows it.
@@ -62,6 +75,51 @@ impl Rooms {
                     && let Some(head) = rooms::head(&*snapshot, *room).await?
                 {
                     joined.push(head.room_id);
+                }
+            }
+        }
+    }
+
+    /// The rooms in which a user and another are both joined, oldest first.
+    pub async fn mutual_rooms(
+        &self,
+        user: &UserId,
+        other: &UserId,
+        from: Option<&str>,
+    ) -> Result<MutualRooms> {
+        if user == other {
+            return Err(Error::Invalid("one shares all rooms with oneself"));
+        }
+        let from = match from.map(str::parse) {
+            None => 0,
+            Some(Ok(from)) => from,
+            Some(Err(_)) => return Err(Error::Invalid("`from` is not a token of this server")),
+        };
+        let snapshot = self.snapshot().await?;
+        let mut mutual = MutualRooms::default();
+        let mut after = RoomNo(0);
+        loop {
+            let page = members::rooms_of(&*snapshot, user.as_str(), after, PAGE).await?;
+            let Some((last, _)) = page.last() else {
+                return Ok(mutual);
+            };
+            after = *last;
+            for (room, row) in &page {
+                let is_shared = row.membership == MembershipState::Join
+                    && members::member(&*snapshot, *room, other.as_str())
+                        .await?
+                        .is_some_and(|row| row.membership == MembershipState::Join);
+                if !is_shared {
+                    continue;
+                }
+                mutual.count += 1;
+                if room.0 < from {
+                    continue;
+                }
+                if mutual.joined.len() == MUTUAL_MAX {
+                    mutual.next.get_or_insert_with(|| room.0.to_string());
+                } else if let Some(head) = rooms::head(&*snapshot, *room).await? {
+                    mutual.joined.push(head.room_id);
                 }
             }
         }

@@ -6,6 +6,7 @@ use hearth_data::row::Json;
 use hearth_data::{RoomNo, rooms};
 use hearth_event::canonical::{Object, Value};
 use hearth_event::{Draft, Pdu, client};
+use hearth_store::Snapshot;
 use ruma::events::room::member::MembershipState;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, RoomOrAliasId, UserId};
 use serde_json::value::RawValue;
@@ -13,10 +14,11 @@ use serde_json::value::RawValue;
 use crate::queue::submit;
 use crate::read::list;
 use crate::stage::{Intent, Stage};
+use crate::summary::allowed_rooms;
 use crate::{Error, Result, Rider, Rooms, content};
 
-/// Most conditions of a restricted join rule, and most users asked to authorise, that are looked at.
-const RESTRICTED_MAX: usize = 100;
+/// Most users that are asked to authorise a restricted join.
+const AUTHORISERS_MAX: usize = 100;
 /// State that helps somebody who is not in the room to decide whether to join.
 const STRIPPED: [(&str, &str); 7] = [
     ("m.room.create", ""),
@@ -383,7 +385,7 @@ async fn join_content(
     if let Some(rule) = rule.filter(|_| is_restricted)
         && membership != Some(MembershipState::Invite)
     {
-        if !fulfils_condition(stage, &ask.target, &rule).await? {
+        if !fulfils_condition(stage.snapshot, &ask.target, &rule).await? {
             return Err(Error::Refused(
                 "you are in none of the rooms that let you in",
             ));
@@ -401,27 +403,16 @@ pub(crate) async fn creator_join(stage: &Stage<'_>, creator: &UserId) -> Result<
 }
 
 /// Whether a user is joined in one of the rooms that a restricted join rule names.
-async fn fulfils_condition(stage: &Stage<'_>, user: &UserId, rule: &Pdu) -> Result<bool> {
-    let content = rule.content_object();
-    let conditions = content
-        .get("allow")
-        .and_then(Value::as_array)
-        .unwrap_or(&[]);
-    for condition in conditions.iter().take(RESTRICTED_MAX) {
-        let Some(condition) = condition.as_object() else {
+pub(crate) async fn fulfils_condition(
+    snapshot: &dyn Snapshot,
+    user: &UserId,
+    rule: &Pdu,
+) -> Result<bool> {
+    for room_id in allowed_rooms(rule) {
+        let Some(room) = rooms::number(snapshot, &room_id).await? else {
             continue;
         };
-        let text = |field: &str| condition.get(field).and_then(Value::as_str);
-        let (Some("m.room_membership"), Some(room_id)) = (text("type"), text("room_id")) else {
-            continue;
-        };
-        let Ok(room_id) = RoomId::parse(room_id) else {
-            continue;
-        };
-        let Some(room) = rooms::number(stage.snapshot, &room_id).await? else {
-            continue;
-        };
-        let row = members::member(stage.snapshot, room, user.as_str()).await?;
+        let row = members::member(snapshot, room, user.as_str()).await?;
         if row.is_some_and(|row| row.membership == MembershipState::Join) {
             return Ok(true);
         }
@@ -443,7 +434,7 @@ async fn authoriser(stage: &mut Stage<'_>) -> Result<Option<String>> {
         candidates.extend(named.filter_map(|(user, _)| UserId::parse(user.as_str()).ok()));
     }
     candidates.retain(|user| stage.inner.is_local(user) && power.can_invite(user));
-    candidates.truncate(RESTRICTED_MAX);
+    candidates.truncate(AUTHORISERS_MAX);
     for user in candidates {
         stage.load(&[("m.room.member", user.as_str())]).await?;
         if stage.view.membership(&user) == Some(MembershipState::Join) {

@@ -10,7 +10,6 @@ use hearth_data::state::{StateView, States};
 use hearth_data::timeline::{self, EventRef};
 use hearth_data::{EventNo, Place, RoomNo, StateId};
 use hearth_event::client::{self, Unsigned};
-use hearth_event::visibility::Visibility;
 use hearth_event::{Pdu, PowerLevels, RoomVersion};
 use hearth_store::Snapshot;
 use hearth_types::UnixMs;
@@ -177,8 +176,11 @@ impl Reader {
             (_, Some(At::Place(at))) => {
                 let before =
                     timeline::backward(&*self.snapshot, self.room, Place::MIN, at, 1).await?;
-                let before = before.first();
-                Ok(before.map_or(StateId::EMPTY, |placed| placed.row.state_after))
+                match before.first() {
+                    Some(placed) => Ok(placed.row.state_after),
+                    // Before its beginning a room looks as it began: with its creator in it.
+                    None => Ok(rooms::first_state(&*self.snapshot, self.room).await?),
+                }
             }
         }
     }
@@ -216,17 +218,6 @@ impl Look {
         let create = self.state_event(state, "m.room.create", "").await?;
         let levels = self.state_event(state, "m.room.power_levels", "").await?;
         Ok(create.map(|(create, _)| PowerLevels::of(&create, levels.as_ref().map(|(pdu, _)| pdu))))
-    }
-
-    /// Whether everybody may read the room.
-    pub(crate) async fn is_world_readable(&self) -> Result<bool> {
-        let visibility = self
-            .state_event(self.head.state, "m.room.history_visibility", "")
-            .await?;
-        Ok(
-            visibility
-                .is_some_and(|(event, _)| Visibility::of(&event) == Visibility::WorldReadable),
-        )
     }
 
     /// All events of a state, or those of one type.

@@ -100,6 +100,41 @@ pub struct ContextAsk {
     pub filter: Option<String>,
 }
 
+/// GET `/rooms/{roomId}/event/{eventId}`, or `/events/{eventId}`.
+#[derive(Clone, Debug)]
+pub struct EventAsk {
+    /// Who asks.
+    pub reader: Reader,
+    /// The room; `None`: whatever room it is in.
+    pub room_id: Option<OwnedRoomId>,
+    /// The event.
+    pub event_id: OwnedEventId,
+}
+
+/// GET `/rooms/{roomId}/initialSync`.
+#[derive(Clone, Debug)]
+pub struct RoomInitialAsk {
+    /// Who asks.
+    pub reader: Reader,
+    /// The room.
+    pub room_id: OwnedRoomId,
+    /// How many messages.
+    pub limit: Option<u64>,
+}
+
+/// GET `/events` of one room.
+#[derive(Clone, Debug)]
+pub struct PeekAsk {
+    /// Who asks.
+    pub reader: Reader,
+    /// The room.
+    pub room_id: OwnedRoomId,
+    /// What the client knows; `None`: all up to now.
+    pub from: Option<Token>,
+    /// How long to wait for news.
+    pub timeout: Duration,
+}
+
 /// GET `/rooms/{roomId}/relations/{eventId}[/{relType}[/{eventType}]]`.
 #[derive(Clone, Debug)]
 pub struct RelationsAsk {

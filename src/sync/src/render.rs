@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use hearth_data::accounts::users;
+use hearth_data::rooms;
 use hearth_event::client::{self, Unsigned};
 use hearth_event::visibility::Membership;
-use hearth_event::{Pdu, client as client_format};
+use hearth_event::{Pdu, client as client_format, redact};
 use hearth_types::UnixMs;
 use serde_json::value::RawValue;
 
@@ -64,6 +66,14 @@ impl Rendering<'_> {
         let mut unsigned = self.unsigned(event);
         unsigned.membership = Some(membership.as_str().to_owned());
         unsigned.relations = relations;
+        if membership != Membership::Join
+            && is_erased(room, &event.pdu, self.reader.user.as_str()).await?
+        {
+            let pruned = redact(&event.pdu);
+            unsigned.relations = None;
+            unsigned.prev_content = None;
+            return Ok(self.finish(&pruned, &unsigned));
+        }
         Ok(self.finish(&event.pdu, &unsigned))
     }
 
@@ -118,6 +128,27 @@ impl Rendering<'_> {
         let (now, sent) = (self.now.0, pdu.origin_server_ts().0);
         now.cast_signed().saturating_sub(sent.cast_signed())
     }
+}
+
+/// Whether the sender has asked, with the end of her account, that those who came later be shown nothing of what she
+/// wrote. Later is after she left the room, which she did then at the latest.
+async fn is_erased(room: &RoomReader<'_>, event: &Pdu, reader: &str) -> Result<bool> {
+    let sender = event.sender().as_str();
+    let account = users::user(room.snapshot, sender).await?;
+    if !account.is_some_and(|account| account.erased) {
+        return Ok(false);
+    }
+    let Some(head) = rooms::head(room.snapshot, room.no).await? else {
+        return Ok(true);
+    };
+    let Some(left) = room.member(head.state, sender).await?.event else {
+        return Ok(true);
+    };
+    let Some((_, left, _)) = room.stored(left).await? else {
+        return Ok(true);
+    };
+    let reader = room.member(left.state_before, reader).await?;
+    Ok(reader.membership != Membership::Join)
 }
 
 /// Events that a reader may see and wants, of those given.

@@ -12,14 +12,15 @@ use hearth_store::{Backend, Snapshot};
 use hearth_types::Clock;
 
 use crate::ask::{
-    ContextAsk, MessagesAsk, Reader, RelationsAsk, SyncAsk, ThreadsAsk, TimestampAsk,
+    ContextAsk, EventAsk, MessagesAsk, PeekAsk, Reader, RelationsAsk, RoomInitialAsk, SyncAsk,
+    ThreadsAsk, TimestampAsk,
 };
 use crate::counts::CountsCache;
 use crate::filter::Filter;
 use crate::lazy::LazyCache;
 use crate::profile::{ReaderFacts, ReaderFactsCache};
 use crate::room::{RoomCaches, RoomReader};
-use crate::{Error, Notifier, Result, pages, v3};
+use crate::{Error, Notifier, Result, SyncToken, pages, v3};
 
 /// How many parsed filters are kept.
 const FILTERS_MAX: usize = 1_000;
@@ -115,6 +116,28 @@ impl Sync {
     /// GET `/rooms/{roomId}/context/{eventId}`.
     pub async fn context(&self, ask: ContextAsk) -> Result<Bytes> {
         pages::context(&self.0, ask).await
+    }
+
+    /// GET `/rooms/{roomId}/event/{eventId}` and `/events/{eventId}`.
+    pub async fn event(&self, ask: EventAsk) -> Result<Bytes> {
+        pages::event(&self.0, ask).await
+    }
+
+    /// GET `/rooms/{roomId}/initialSync`.
+    pub async fn room_initial(&self, ask: RoomInitialAsk) -> Result<Bytes> {
+        pages::room_initial(&self.0, ask).await
+    }
+
+    /// GET `/events` of one room.
+    pub async fn peek(&self, ask: PeekAsk) -> Result<Bytes> {
+        pages::peek(&self.0, ask).await
+    }
+
+    /// The token of this moment.
+    pub async fn now(&self) -> Result<SyncToken> {
+        let typing = self.0.parts.typing.version();
+        let position = self.0.parts.store.snapshot().await?.position();
+        Ok(SyncToken { position, typing })
     }
 
     /// GET `/rooms/{roomId}/relations/{eventId}` and its longer forms.

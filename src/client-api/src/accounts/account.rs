@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 
 use super::error::accounts_error;
 use super::uia::authenticated;
-use super::unparsed::Unparsed;
 use super::{answer, done, must_be};
+use crate::unparsed::Unparsed;
 
 pub(super) fn router<S>() -> Router<S>
 where

@@ -11,8 +11,8 @@ use serde_json::{Map, Value, json};
 
 use super::error::accounts_error;
 use super::uia::authenticated;
-use super::unparsed::Unparsed;
 use super::{answer, done};
+use crate::unparsed::Unparsed;
 
 /// How many devices are deleted by one request.
 const DEVICES_DELETED_MAX: usize = 1_000;

@@ -12,8 +12,8 @@ use serde_json::json;
 
 use super::error::accounts_error;
 use super::uia::authenticated;
-use super::unparsed::Unparsed;
 use super::{answer, done, object};
+use crate::unparsed::Unparsed;
 
 pub(super) fn router<S>() -> Router<S>
 where

@@ -11,7 +11,6 @@ mod profile;
 mod push_rules;
 mod register;
 mod uia;
-mod unparsed;
 
 use axum::Router;
 use axum::extract::FromRef;

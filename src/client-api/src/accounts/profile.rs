@@ -11,8 +11,8 @@ use ruma::{OwnedUserId, UserId};
 use serde_json::{Map, Value};
 
 use super::error::accounts_error;
-use super::unparsed::Unparsed;
 use super::{answer, done, must_be, object};
+use crate::unparsed::Unparsed;
 
 pub(super) fn router<S>() -> Router<S>
 where

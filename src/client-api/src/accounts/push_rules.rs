@@ -20,7 +20,7 @@ use serde_json::Value;
 use super::answer;
 use super::done;
 use super::error::accounts_error;
-use super::unparsed::Unparsed;
+use crate::unparsed::Unparsed;
 
 pub(super) fn router<S>() -> Router<S>
 where

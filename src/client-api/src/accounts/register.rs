@@ -15,8 +15,8 @@ use serde_json::{Map, Value, json};
 
 use super::error::accounts_error;
 use super::uia::authenticated;
-use super::unparsed::Unparsed;
 use super::{answer, object};
+use crate::unparsed::Unparsed;
 
 pub(super) fn router<S>() -> Router<S>
 where

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::error::accounts_error;
 use super::object;
-use super::unparsed::Unparsed;
+use crate::unparsed::Unparsed;
 
 /// A request that has passed authentication.
 pub(super) struct Authenticated<T> {

@@ -169,7 +169,7 @@ fn page(page: &RoomPage) -> RawJson {
     answer(&body)
 }
 
-fn listing(room: &RoomListing) -> Value {
+pub(super) fn listing(room: &RoomListing) -> Value {
     let mut shown = Map::new();
     shown.insert("room_id".to_owned(), room.room_id.as_str().into());
     shown.insert("num_joined_members".to_owned(), room.joined.into());

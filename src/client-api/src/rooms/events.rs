@@ -1,4 +1,4 @@
-//! Sending, redacting and reading single events.
+//! Sending and redacting events.
 
 use axum::Router;
 use axum::extract::{FromRef, State};
@@ -6,10 +6,9 @@ use hearth_http::{ApiError, Gate, RawJson, Ruma, route};
 use hearth_rooms::{NewEvent, RedactRequest, Rooms, Sender};
 use ruma::api::client::message::send_message_event;
 use ruma::api::client::redact::redact_event;
-use ruma::api::client::room::get_room_event;
 
 use super::error::rooms_error;
-use super::{content, event_id, raw, sender};
+use super::{content, event_id, sender};
 
 pub(super) fn router<S>() -> Router<S>
 where
@@ -18,8 +17,7 @@ where
     Rooms: FromRef<S>,
 {
     let router = route::<send_message_event::v3::Request, _, _, _>(Router::new(), send);
-    let router = route::<redact_event::v3::Request, _, _, _>(router, redact);
-    route::<get_room_event::v3::Request, _, _, _>(router, event)
+    route::<redact_event::v3::Request, _, _, _>(router, redact)
 }
 
 /// PUT /_matrix/client/v3/rooms/{roomId}/send/{eventType}/{txnId}
@@ -53,16 +51,4 @@ async fn redact(
         .redact(&sender, &body.room_id, &body.event_id, redaction)
         .await;
     Ok(event_id(&redacted.map_err(rooms_error)?))
-}
-
-/// GET /_matrix/client/v3/rooms/{roomId}/event/{eventId}
-async fn event(
-    State(rooms): State<Rooms>,
-    request: Ruma<get_room_event::v3::Request>,
-) -> Result<RawJson, ApiError> {
-    let reader = Sender::from(request.caller()?);
-    let event = rooms
-        .event(&reader, &request.body.room_id, &request.body.event_id)
-        .await;
-    Ok(raw(event.map_err(rooms_error)?))
 }

@@ -8,6 +8,7 @@ mod error;
 mod events;
 mod members;
 mod membership;
+mod spaces;
 mod state;
 
 use axum::Router;
@@ -34,6 +35,7 @@ where
         .merge(events::router())
         .merge(members::router())
         .merge(membership::router())
+        .merge(spaces::router())
         .merge(state::router())
 }
 

@@ -2,6 +2,8 @@
 
 mod api;
 mod fuzz;
+mod reading;
+mod spaces;
 
 use serde_json::{Value, json};
 

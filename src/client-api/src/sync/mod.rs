@@ -1,12 +1,14 @@
 //! The endpoints of `sync`: what clients read of rooms as they go on, and of their past.
 
 mod error;
+mod legacy;
 mod read;
 mod v3;
 
 use axum::Router;
 use axum::extract::FromRef;
 use hearth_http::{ApiError, Gate};
+use hearth_rooms::Rooms;
 use hearth_sync::Token;
 use hearth_sync::ask::{Direction, Reader};
 use hearth_types::Caller;
@@ -16,9 +18,13 @@ pub fn router<S>() -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
     Gate: FromRef<S>,
+    Rooms: FromRef<S>,
     hearth_sync::Sync: FromRef<S>,
 {
-    Router::new().merge(v3::router()).merge(read::router())
+    Router::new()
+        .merge(v3::router())
+        .merge(read::router())
+        .merge(legacy::router())
 }
 
 fn reader(caller: &Caller) -> Reader {

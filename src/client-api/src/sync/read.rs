@@ -1,26 +1,28 @@
-//! GET `/messages`, `/context`, `/relations`, `/threads` and `/timestamp_to_event` of a room.
+//! GET `/messages`, `/event`, `/context`, `/relations`, `/threads` and `/timestamp_to_event` of a room.
 
 use axum::Router;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRef, Query, State};
 use hearth_http::{ApiError, Gate, RawJson, Ruma, route};
 use hearth_sync::ask::{
-    ContextAsk, MessagesAsk, Page, RelationDepth, RelationsAsk, ThreadsAsk, ThreadsIncluded,
-    TimestampAsk,
+    ContextAsk, Direction, EventAsk, MessagesAsk, Page, RelationDepth, RelationsAsk, ThreadsAsk,
+    ThreadsIncluded, TimestampAsk,
 };
 use hearth_types::Caller;
+use ruma::OwnedRoomId;
 use ruma::api::client::context::get_context;
 use ruma::api::client::message::get_message_events;
 use ruma::api::client::relations::{
     get_relating_events as related, get_relating_events_with_rel_type as related_by,
     get_relating_events_with_rel_type_and_event_type as related_by_both,
 };
-use ruma::api::client::room::get_event_by_timestamp;
+use ruma::api::client::room::{get_event_by_timestamp, get_room_event};
 use ruma::api::client::threads::get_threads;
 use serde::Deserialize;
 
 use super::error::api_error;
 use super::{direction, reader, token};
+use crate::unparsed::Unparsed;
 
 pub(super) fn router<S>() -> Router<S>
 where
@@ -29,6 +31,7 @@ where
     hearth_sync::Sync: FromRef<S>,
 {
     let router = route::<get_message_events::v3::Request, _, _, _>(Router::new(), messages);
+    let router = route::<get_room_event::v3::Request, _, _, _>(router, event);
     let router = route::<get_context::v3::Request, _, _, _>(router, context);
     let router = route::<related::v1::Request, _, _, _>(router, relations);
     let router = route::<related_by::v1::Request, _, _, _>(router, relations_by_type);
@@ -63,27 +66,66 @@ impl Written {
     }
 }
 
-/// GET `/_matrix/client/v3/rooms/{roomId}/messages`
+/// GET `/_matrix/client/v3/rooms/{roomId}/messages`. Who may not look into the room is told so, whatever else is
+/// wrong with the request.
 async fn messages(
     State(sync): State<hearth_sync::Sync>,
     query: WrittenQuery,
-    request: Ruma<get_message_events::v3::Request>,
+    request: Ruma<Unparsed<get_message_events::v3::Request>>,
 ) -> Result<RawJson, ApiError> {
+    let asked = request.body.parse(&request.json);
+    if asked.is_err() {
+        may_look(&sync, request.caller()?, request.body.path(0)?).await?;
+    }
+    let asked = asked?;
     let written = Written::of(query)?;
     let reader = reader(request.caller()?);
     let limit = written.limit();
     let ask = MessagesAsk {
         reader,
         page: Page {
-            from: token(request.body.from.as_deref())?,
-            to: token(request.body.to.as_deref())?,
-            direction: direction(request.body.dir),
+            from: token(asked.from.as_deref())?,
+            to: token(asked.to.as_deref())?,
+            direction: direction(asked.dir),
             limit,
         },
-        room_id: request.body.room_id,
+        room_id: asked.room_id,
         filter: written.filter,
     };
     sync.messages(ask).await.map(RawJson).map_err(api_error)
+}
+
+/// Whether the caller may look into a room at all.
+async fn may_look(
+    sync: &hearth_sync::Sync,
+    caller: &Caller,
+    room_id: OwnedRoomId,
+) -> Result<(), ApiError> {
+    let ask = MessagesAsk {
+        reader: reader(caller),
+        page: Page {
+            from: None,
+            to: None,
+            direction: Direction::Backward,
+            limit: Some(0),
+        },
+        room_id,
+        filter: None,
+    };
+    sync.messages(ask).await.map(drop).map_err(api_error)
+}
+
+/// GET `/_matrix/client/v3/rooms/{roomId}/event/{eventId}`
+async fn event(
+    State(sync): State<hearth_sync::Sync>,
+    request: Ruma<get_room_event::v3::Request>,
+) -> Result<RawJson, ApiError> {
+    let ask = EventAsk {
+        reader: reader(request.caller()?),
+        room_id: Some(request.body.room_id),
+        event_id: request.body.event_id,
+    };
+    sync.event(ask).await.map(RawJson).map_err(api_error)
 }
 
 /// GET `/_matrix/client/v3/rooms/{roomId}/context/{eventId}`

@@ -1,12 +1,18 @@
-//! Reads of a room's past: messages, context, relations, threads, and the event nearest to a time.
+//! Reads of a room: single events, messages, context, relations, threads, the event nearest to a time, previews.
 
 mod context;
+mod event;
+mod initial;
 mod messages;
+mod peek;
 mod related;
 mod timestamp;
 
 pub(crate) use context::context;
+pub(crate) use event::event;
+pub(crate) use initial::room_initial;
 pub(crate) use messages::messages;
+pub(crate) use peek::peek;
 pub(crate) use related::{relations, threads};
 pub(crate) use timestamp::timestamp_to_event;
 

@@ -23,6 +23,13 @@ use tower::ServiceExt;
 struct Handles {
     gate: Gate,
     rooms: Rooms,
+    sync: hearth_sync::Sync,
+}
+
+impl FromRef<Handles> for hearth_sync::Sync {
+    fn from_ref(handles: &Handles) -> Self {
+        handles.sync.clone()
+    }
 }
 
 impl FromRef<Handles> for Gate {
@@ -91,10 +98,12 @@ impl Answer {
 impl Api {
     pub(super) fn new() -> Self {
         let store = MemoryBackend::new();
+        let states = Arc::new(States::new(HashKey::new([1; 16]), 1 << 20));
+        let clock = Arc::new(ManualClock::at(UnixMs(1_700_000_000_000)));
         let parts = Parts {
             store: Arc::new(store.clone()),
-            states: Arc::new(States::new(HashKey::new([1; 16]), 1 << 20)),
-            clock: Arc::new(ManualClock::at(UnixMs(1_700_000_000_000))),
+            states: states.clone(),
+            clock: clock.clone(),
             ids: Arc::new(Ids::seeded(1)),
             tasks: TaskTracker::new(),
             shutdown: CancellationToken::new(),
@@ -106,11 +115,23 @@ impl Api {
             view_cache_bytes_max: 1 << 20,
         };
         let rooms = Rooms::new(parts, settings);
+        let sync = hearth_sync::Sync::new(hearth_sync::Parts {
+            store: Arc::new(store.clone()),
+            states,
+            typing: Arc::new(rooms.typing().clone()),
+            clock,
+            settings: hearth_sync::Settings::default(),
+        });
+        let notifier = sync.notifier().clone();
+        let tasks = TaskTracker::new();
+        tasks.spawn(async move { notifier.run(CancellationToken::new()).await });
         let handles = Handles {
             gate: Gate::new(Arc::new(ByName), 1 << 20),
             rooms: rooms.clone(),
+            sync,
         };
-        let router = fallbacks(crate::rooms::router::<Handles>()).with_state(handles);
+        let router = crate::rooms::router::<Handles>().merge(crate::sync::router());
+        let router = fallbacks(router).with_state(handles);
         Self {
             router,
             store,

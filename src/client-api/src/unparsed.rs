@@ -10,9 +10,9 @@ use ruma::api::{IncomingRequest, Metadata};
 
 /// A request to the endpoint of `T` whose body has not been looked at. In `Ruma<Unparsed<T>>`, `json` is the body.
 #[derive(Debug)]
-pub(super) struct Unparsed<T> {
-    pub(super) method: Method,
-    pub(super) uri: Uri,
+pub(crate) struct Unparsed<T> {
+    pub(crate) method: Method,
+    pub(crate) uri: Uri,
     path: Vec<String>,
     endpoint: PhantomData<fn() -> T>,
 }
@@ -45,7 +45,7 @@ impl<T: IncomingRequest> IncomingRequest for Unparsed<T> {
 
 impl<T: IncomingRequest> Unparsed<T> {
     /// The request with this body.
-    pub(super) fn parse(&self, body: &[u8]) -> Result<T, ApiError> {
+    pub(crate) fn parse(&self, body: &[u8]) -> Result<T, ApiError> {
         let request = Request::builder()
             .method(self.method.clone())
             .uri(self.uri.clone())
@@ -56,7 +56,7 @@ impl<T: IncomingRequest> Unparsed<T> {
     }
 
     /// A part of the path, decoded.
-    pub(super) fn path<P>(&self, index: usize) -> Result<P, ApiError>
+    pub(crate) fn path<P>(&self, index: usize) -> Result<P, ApiError>
     where
         P: for<'a> TryFrom<&'a str>,
     {
