@@ -182,7 +182,8 @@ fn outcome(rule: AnyPushRuleRef<'_>) -> PushOutcome {
     }
 }
 
-fn split_path(path: &str) -> Vec<String> {
+/// The keys of a dotted path; `\.` and `\\` stand for a dot and a backslash within a key.
+pub fn split_path(path: &str) -> Vec<String> {
     let mut keys = vec![String::new()];
     let mut characters = path.chars().peekable();
     while let Some(character) = characters.next() {

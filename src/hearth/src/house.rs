@@ -108,6 +108,7 @@ impl House {
             store: backend,
             states,
             typing: Arc::new(rooms.typing().clone()),
+            presences: Arc::new(rooms.presences().clone()),
             clock,
             settings: hearth_sync::Settings {
                 timeout_max: Duration::from_secs(config.limits.long_poll_seconds_max),

@@ -8,6 +8,7 @@
 mod authenticate;
 mod history;
 mod keys;
+mod presence;
 pub mod remote;
 mod typing;
 
@@ -17,6 +18,7 @@ use std::pin::Pin;
 pub use authenticate::{AuthFailure, Authenticate, BoxError};
 pub use history::{Filled, History, PageBack};
 pub use keys::{KeySet, Keys, WantedKey};
+pub use presence::{Presence, PresenceSource};
 pub use remote::Remote;
 pub use typing::TypingSource;
 

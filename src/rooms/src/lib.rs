@@ -60,7 +60,7 @@ pub use send::{NewEvent, NewState, RedactRequest};
 pub use summary::RoomSummary;
 pub use upgrade::Upgrade;
 
-use ephemeral::Typing;
+use ephemeral::{Presences, Typing};
 use queue::Queues;
 use view::Views;
 
@@ -109,6 +109,7 @@ pub(crate) struct Inner {
     views: Views,
     reach: ReachCache,
     typing: Typing,
+    presences: Presences,
     // New rooms whose invites the request that made them is just sending.
     inviting: jobs::Inviting,
     // When the youngest room was made, in milliseconds.
@@ -145,7 +146,9 @@ pub type Rider = Batch;
 impl Rooms {
     /// All rooms of a store.
     pub fn new(parts: Parts, settings: Settings) -> Self {
-        let typing = Typing::new(parts.clock.now(), parts.tasks.clone(), parts.shutdown);
+        let (tasks, shutdown) = (&parts.tasks, &parts.shutdown);
+        let typing = Typing::new(parts.clock.now(), tasks.clone(), shutdown.clone());
+        let presences = Presences::new(parts.clock.clone(), tasks.clone(), shutdown.clone());
         // Rows of the auth graph are small and few of them are asked for.
         let reach_bytes = settings.view_cache_bytes_max / 4;
         let views = Views::new(settings.view_cache_bytes_max - reach_bytes);
@@ -161,6 +164,7 @@ impl Rooms {
             views,
             reach: ReachCache::new(reach_bytes),
             typing,
+            presences,
             inviting: jobs::Inviting::default(),
             last_birth: AtomicU64::new(0),
         }))
@@ -169,6 +173,11 @@ impl Rooms {
     /// Who is typing where, for `sync`.
     pub fn typing(&self) -> &Typing {
         &self.0.typing
+    }
+
+    /// Who is there, for `sync`.
+    pub fn presences(&self) -> &Presences {
+        &self.0.presences
     }
 
     /// The server's name.

@@ -116,6 +116,7 @@ impl Rooms {
         rider: Rider,
     ) -> Result<OwnedEventId> {
         let room = self.number(room_id).await?;
+        self.0.presences.active(&ask.draft.sender);
         let intent = Intent::Event(Box::new(ask));
         submit(&self.0, room, intent, rider).await?.event()
     }

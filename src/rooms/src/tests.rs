@@ -4,5 +4,6 @@ mod creating;
 mod fixture;
 mod members;
 mod passing;
+mod presence;
 mod sending;
 mod together;

@@ -4,7 +4,7 @@
 //! store. New events add to it, receipts and own messages take from it; nothing that was read comes back. A join
 //! begins it anew: what was before is history, not news.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use hearth_data::counts::{self, CountRow, Unread};
@@ -36,6 +36,8 @@ const CHECKPOINT_EVERY: u64 = 64;
 const RECEIPTS_MAX: usize = 5_000;
 /// How many changes of her profile are gone back over to find a user's join.
 const PROFILES_WALKED_MAX: usize = 1_000;
+/// How many names of threads and senders are kept besides those in use.
+const NAMES_KEPT: usize = 32;
 /// How many relations are followed to find an event's thread ("Receiving notifications" asks for three).
 const THREAD_HOPS_MAX: usize = 3;
 
@@ -49,6 +51,10 @@ pub(crate) struct Count {
 /// Counts of a room.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
+    /// When they last changed, as far as is known.
+    pub(crate) changed_at: Position,
+    /// Whom they count messages of may be ignored: there are some.
+    pub(crate) has_senders: bool,
     /// Of the main timeline.
     pub(crate) main: Count,
     /// Of the threads that have any, by root.
@@ -72,6 +78,8 @@ struct Tally {
     is_loaded: bool,
     receipts_upto: Position,
     since_checkpoint: u64,
+    /// When what is unread last changed, as far as is known.
+    changed_at: Position,
 }
 
 /// The tallies asked for last.
@@ -116,6 +124,7 @@ impl Counting<'_> {
                 None => first_row(reader, viewer).await?,
             };
             tally.is_loaded = true;
+            tally.changed_at = tally.row.position();
         }
         let to = reader.snapshot.position();
         if tally.row.position() < to {
@@ -126,7 +135,11 @@ impl Counting<'_> {
         }
         let receipts_same = (self.tail)(tally.receipts_upto).are_receipts_same;
         if tally.receipts_upto < to && !receipts_same {
+            let before = tally.row.unread.len();
             apply_receipts(reader, &viewer.user, &mut tally).await?;
+            if tally.row.unread.len() != before {
+                tally.changed_at = to;
+            }
             tally.receipts_upto = to;
         }
         if tally.since_checkpoint >= CHECKPOINT_EVERY {
@@ -135,7 +148,7 @@ impl Counting<'_> {
             counts::put(&mut batch, &viewer.user, reader.no, &tally.row);
             self.store.commit(batch).await?;
         }
-        Ok(tally.counts())
+        Ok(tally.counts(&self.facts.ignored))
     }
 
     async fn evaluate(
@@ -175,6 +188,22 @@ impl Counting<'_> {
         (position, event): (Position, &Event),
     ) -> Result<()> {
         tally.since_checkpoint += 1;
+        let before = tally.row.unread.len();
+        self.take_in(reader, viewer, tally, (position, event))
+            .await?;
+        if tally.row.unread.len() != before {
+            tally.changed_at = position;
+        }
+        Ok(())
+    }
+
+    async fn take_in(
+        &self,
+        reader: &RoomReader<'_>,
+        viewer: &Viewer,
+        tally: &mut Tally,
+        (position, event): (Position, &Event),
+    ) -> Result<()> {
         let pdu = &event.pdu;
         if pdu.is("m.room.member", &viewer.user) && joins(reader, event, &viewer.user).await? {
             tally.row.unread.clear();
@@ -189,7 +218,7 @@ impl Counting<'_> {
             }
             return Ok(());
         }
-        if event.is_redacted() || self.facts.is_ignored(pdu) || !viewer.sees(reader, event).await? {
+        if event.is_redacted() || !viewer.sees(reader, event).await? {
             return Ok(());
         }
         let context = push_context(reader, event, &self.facts.user).await?;
@@ -198,44 +227,36 @@ impl Counting<'_> {
             .evaluate(&self.facts.rules_at(position), &context);
         if outcome.notify || outcome.highlight {
             let thread = thread_of(reader, event).await?;
-            tally.add(
-                thread.as_deref().map(|root| root.as_str()),
-                event.place,
-                outcome.highlight,
-            );
+            let thread = thread.as_deref().map(|root| root.as_str());
+            tally.add(event, thread, outcome.highlight);
         }
         Ok(())
     }
 }
 
 impl Tally {
-    fn add(&mut self, thread: Option<&str>, place: Option<Place>, highlight: bool) {
-        let Some(place) = place else { return };
-        let thread = thread.map(|root| self.thread_index(root));
+    fn add(&mut self, event: &Event, thread: Option<&str>, highlight: bool) {
+        let Some(place) = event.place else { return };
+        let thread = thread.map(|root| index_in(&mut self.row.threads, root));
+        // Whether she is ignored is asked when it is counted: the list may change.
+        let is_message = !event.pdu.is_state();
+        let sender =
+            is_message.then(|| index_in(&mut self.row.senders, event.pdu.sender().as_str()));
         self.row.unread.push(Unread {
             place,
             thread,
             highlight,
+            sender,
         });
         if self.row.unread.len() > UNREAD_MAX {
             self.row.unread.remove(0);
         }
     }
 
-    fn thread_index(&mut self, root: &str) -> u32 {
-        let threads = &mut self.row.threads;
-        let found = threads.iter().position(|known| known == root);
-        let index = found.unwrap_or_else(|| {
-            threads.push(root.to_owned());
-            threads.len() - 1
-        });
-        u32::try_from(index).unwrap_or(u32::MAX)
-    }
-
     /// The whole room was read up to and with a place.
     fn read_all(&mut self, upto: Place) {
         self.row.unread.retain(|unread| unread.place > upto);
-        self.drop_empty_threads();
+        self.drop_names();
     }
 
     /// One thread (`None`: the main timeline) was read up to and with a place.
@@ -250,23 +271,45 @@ impl Tally {
         };
         let is_read = |unread: &Unread| unread.thread == index && unread.place <= upto;
         self.row.unread.retain(|unread| !is_read(unread));
-        self.drop_empty_threads();
+        self.drop_names();
     }
 
-    fn drop_empty_threads(&mut self) {
-        if self.row.unread.is_empty() {
-            self.row.threads.clear();
+    /// Forgets the names of threads and senders of which nothing is unread, when they are many.
+    fn drop_names(&mut self) {
+        let row = &mut self.row;
+        if row.threads.len() + row.senders.len() <= 2 * row.unread.len() + NAMES_KEPT {
+            return;
+        }
+        let (threads, senders) = (
+            std::mem::take(&mut row.threads),
+            std::mem::take(&mut row.senders),
+        );
+        for unread in &mut row.unread {
+            let thread = unread.thread.and_then(|index| name_at(&threads, index));
+            unread.thread = thread.map(|root| index_in(&mut row.threads, root));
+            let sender = unread.sender.and_then(|index| name_at(&senders, index));
+            unread.sender = sender.map(|sender| index_in(&mut row.senders, sender));
         }
     }
 
-    fn counts(&self) -> Counts {
-        let mut counts = Counts::default();
+    fn counts(&self, ignored: &HashSet<String>) -> Counts {
+        let mut counts = Counts {
+            changed_at: self.changed_at,
+            ..Counts::default()
+        };
         for unread in &self.row.unread {
+            let sender = unread
+                .sender
+                .and_then(|index| name_at(&self.row.senders, index));
+            counts.has_senders |= sender.is_some();
+            if sender.is_some_and(|sender| ignored.contains(sender)) {
+                continue;
+            }
             let root = unread
                 .thread
-                .and_then(|index| self.row.threads.get(usize::try_from(index).ok()?));
+                .and_then(|index| name_at(&self.row.threads, index));
             let count = match root {
-                Some(root) => counts.threads.entry(root.clone()).or_default(),
+                Some(root) => counts.threads.entry(root.to_owned()).or_default(),
                 None => &mut counts.main,
             };
             count.notifications += 1;
@@ -274,6 +317,20 @@ impl Tally {
         }
         counts
     }
+}
+
+fn index_in(names: &mut Vec<String>, name: &str) -> u32 {
+    let found = names.iter().position(|known| known == name);
+    let index = found.unwrap_or_else(|| {
+        names.push(name.to_owned());
+        names.len() - 1
+    });
+    u32::try_from(index).unwrap_or(u32::MAX)
+}
+
+fn name_at(names: &[String], index: u32) -> Option<&str> {
+    let name = names.get(usize::try_from(index).ok()?)?;
+    Some(name)
 }
 
 /// Where counting begins when nothing is known: at the join, or after what was read of the whole room.

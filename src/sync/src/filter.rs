@@ -3,17 +3,25 @@
 use std::collections::HashSet;
 
 use hearth_event::Pdu;
+use hearth_event::push::split_path;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Error as _};
+use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Map, Value};
 
 use crate::{Error, Result};
+
+/// How many paths of `event_fields` are obeyed.
+const FIELDS_MAX: usize = 256;
 
 /// A filter definition (client-server API, "Filtering").
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Filter {
     pub(crate) event_format: EventFormat,
+    pub(crate) event_fields: Option<Fields>,
     pub(crate) account_data: EventFilter,
+    pub(crate) presence: EventFilter,
     pub(crate) room: RoomFilter,
 }
 
@@ -24,6 +32,47 @@ pub(crate) enum EventFormat {
     #[default]
     Client,
     Federation,
+}
+
+/// Which fields of events are wanted: paths of keys.
+#[derive(Debug, Deserialize)]
+#[serde(from = "Vec<String>")]
+pub(crate) struct Fields(Vec<Vec<String>>);
+
+impl From<Vec<String>> for Fields {
+    fn from(paths: Vec<String>) -> Self {
+        let paths = paths.iter().take(FIELDS_MAX);
+        Self(paths.map(|path| split_path(path)).collect())
+    }
+}
+
+impl Fields {
+    /// The wanted part of an event.
+    pub(crate) fn pick(&self, event: &RawValue) -> Box<RawValue> {
+        let Ok(event) = serde_json::from_str::<Map<String, Value>>(event.get()) else {
+            return event.to_owned();
+        };
+        let mut picked = Map::new();
+        for path in &self.0 {
+            copy(&event, &mut picked, path);
+        }
+        to_raw_value(&picked).unwrap_or_default()
+    }
+}
+
+fn copy(from: &Map<String, Value>, to: &mut Map<String, Value>, path: &[String]) {
+    let Some((key, rest)) = path.split_first() else {
+        return;
+    };
+    let Some(value) = from.get(key) else { return };
+    if rest.is_empty() {
+        to.insert(key.clone(), value.clone());
+    } else if let Value::Object(from) = value {
+        let inner = to.entry(key.clone());
+        if let Value::Object(to) = inner.or_insert_with(|| Map::new().into()) {
+            copy(from, to, rest);
+        }
+    }
 }
 
 /// What is wanted of rooms.
@@ -94,6 +143,15 @@ impl EventFilter {
         !matches(&self.not_types) && self.types.as_deref().is_none_or(matches)
     }
 
+    /// Whether what a user sends is wanted.
+    pub(crate) fn wants_sender(&self, sender: &str) -> bool {
+        !self.not_senders.contains(sender)
+            && self
+                .senders
+                .as_ref()
+                .is_none_or(|senders| senders.contains(sender))
+    }
+
     /// Whether anything of a room is wanted.
     pub(crate) fn wants_room(&self, room_id: &str) -> bool {
         !self.not_rooms.contains(room_id)
@@ -115,13 +173,8 @@ impl EventFilter {
 
     /// Whether an event of a room that is wanted is wanted itself. Relations to it are looked at elsewhere.
     pub(crate) fn wants(&self, pdu: &Pdu) -> bool {
-        let sender = pdu.sender().as_str();
         self.wants_type(pdu.kind())
-            && !self.not_senders.contains(sender)
-            && self
-                .senders
-                .as_ref()
-                .is_none_or(|senders| senders.contains(sender))
+            && self.wants_sender(pdu.sender().as_str())
             && self
                 .contains_url
                 .is_none_or(|wanted| has_url(pdu) == wanted)
@@ -207,6 +260,26 @@ mod tests {
                 .unwrap()
                 .wants_nothing()
         );
+    }
+
+    #[test]
+    fn fields_are_picked_by_their_paths() {
+        let event = r#"{"type":"t","content":{"body":"b","a.b":1,"c":{"d":2,"e":3}},"sender":"s"}"#;
+        let event: &RawValue = serde_json::from_str(event).unwrap();
+        let cases = [
+            (r#"["type"]"#, r#"{"type":"t"}"#),
+            (
+                r#"["content.c.d","content.body","nothing.at.all"]"#,
+                r#"{"content":{"body":"b","c":{"d":2}}}"#,
+            ),
+            (r#"["content.a\\.b"]"#, r#"{"content":{"a.b":1}}"#),
+            (r#"["sender.x",""]"#, "{}"),
+            ("[]", "{}"),
+        ];
+        for (fields, expected) in cases {
+            let fields: Fields = serde_json::from_str(fields).unwrap();
+            assert_eq!(fields.pick(event).get(), expected);
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use crate::Result;
 use crate::ask::Reader;
 use crate::bundle;
-use crate::filter::EventFormat;
+use crate::filter::{EventFormat, Fields};
 use crate::profile::ReaderFacts;
 use crate::room::{Event, RoomReader};
 use crate::viewer::Viewer;
@@ -34,6 +34,8 @@ pub(crate) struct Rendering<'a> {
     pub(crate) now: UnixMs,
     pub(crate) shape: Shape,
     pub(crate) format: EventFormat,
+    /// `None` for all.
+    pub(crate) fields: Option<&'a Fields>,
 }
 
 impl Rendering<'_> {
@@ -111,9 +113,13 @@ impl Rendering<'_> {
     }
 
     fn finish(&self, pdu: &Pdu, unsigned: &Unsigned) -> Box<RawValue> {
-        match self.format {
+        let event = match self.format {
             EventFormat::Client => self.client(pdu, unsigned),
             EventFormat::Federation => client_format::federation(pdu),
+        };
+        match self.fields {
+            Some(fields) => fields.pick(&event),
+            None => event,
         }
     }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use hearth_data::RoomNo;
 use hearth_data::accounts::filters;
 use hearth_data::state::States;
-use hearth_ports::TypingSource;
+use hearth_ports::{PresenceSource, TypingSource};
 use hearth_store::{Backend, Snapshot};
 use hearth_types::Clock;
 
@@ -54,6 +54,8 @@ pub struct Parts {
     pub states: Arc<States>,
     /// Who is typing.
     pub typing: Arc<dyn TypingSource>,
+    /// Who is there.
+    pub presences: Arc<dyn PresenceSource>,
     /// The time, for the age of events.
     pub clock: Arc<dyn Clock>,
     /// What can be set.
@@ -103,6 +105,11 @@ impl Sync {
         &self.0.notifier
     }
 
+    /// Longest wait of a long-poll.
+    pub fn timeout_max(&self) -> Duration {
+        self.0.parts.settings.timeout_max
+    }
+
     /// GET `/sync`.
     pub async fn v3(&self, ask: SyncAsk) -> Result<Bytes> {
         v3::sync(&self.0, ask).await
@@ -137,7 +144,12 @@ impl Sync {
     pub async fn now(&self) -> Result<SyncToken> {
         let typing = self.0.parts.typing.version();
         let position = self.0.parts.store.snapshot().await?.position();
-        Ok(SyncToken { position, typing })
+        let presence = self.0.notifier.presences_seen();
+        Ok(SyncToken {
+            position,
+            typing,
+            presence,
+        })
     }
 
     /// GET `/rooms/{roomId}/relations/{eventId}` and its longer forms.

@@ -8,30 +8,39 @@ use hearth_store::{Position, Snapshot};
 
 use crate::{Error, Result};
 
-/// What a client gets as `next_batch`: all commits up to the position are known to it, and all typing up to the
-/// version.
+/// What a client gets as `next_batch`: all commits up to the position are known to it, and all typing and presence
+/// up to the versions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SyncToken {
     /// The position.
     pub position: Position,
     /// The version of typing.
     pub typing: u64,
+    /// The version of presence.
+    pub presence: u64,
 }
 
 /// A token of either kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Token {
-    /// `s<position>_t<typing>`: a moment in the order of commits.
+    /// `s<position>_t<typing>_p<presence>`: a moment in the order of commits.
     Sync(SyncToken),
     /// `p<place>`: the gap before a place of a room's history.
     History(Place),
+    /// `p<place>_s<position>`: the same, as a sync up to a position told it (`prev_batch`).
+    Gap {
+        /// The gap before this place.
+        place: Place,
+        /// What the sync knew.
+        position: Position,
+    },
 }
 
 impl Token {
     /// The gap in a room's history: events before it have a smaller place.
     pub async fn place(self, snapshot: &dyn Snapshot, room: RoomNo) -> Result<Place> {
         match self {
-            Self::History(place) => Ok(place),
+            Self::History(place) | Self::Gap { place, .. } => Ok(place),
             Self::Sync(token) => Ok(timeline::place_at(snapshot, room, token.position).await?),
         }
     }
@@ -39,7 +48,12 @@ impl Token {
 
 impl fmt::Display for SyncToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "s{}_t{}", self.position, self.typing)
+        let Self {
+            position,
+            typing,
+            presence,
+        } = self;
+        write!(f, "s{position}_t{typing}_p{presence}")
     }
 }
 
@@ -48,6 +62,7 @@ impl fmt::Display for Token {
         match self {
             Self::Sync(token) => token.fmt(f),
             Self::History(place) => write!(f, "p{}", place.0),
+            Self::Gap { place, position } => write!(f, "p{}_s{position}", place.0),
         }
     }
 }
@@ -62,14 +77,28 @@ impl FromStr for Token {
 
 fn parse(text: &str) -> Option<Token> {
     if let Some(place) = text.strip_prefix('p') {
-        return place.parse().ok().map(|place| Token::History(Place(place)));
+        let Some((place, position)) = place.split_once("_s") else {
+            return place.parse().ok().map(|place| Token::History(Place(place)));
+        };
+        return Some(Token::Gap {
+            place: Place(place.parse().ok()?),
+            position: Position(position.parse().ok()?),
+        });
     }
-    let (position, typing) = match text.strip_prefix('s')?.split_once("_t") {
-        Some((position, typing)) => (position, typing.parse().ok()?),
+    let (text, presence) = match text.strip_prefix('s')?.split_once("_p") {
+        Some((rest, presence)) => (rest, presence.parse().ok()?),
         None => (text.strip_prefix('s')?, 0),
     };
+    let (position, typing) = match text.split_once("_t") {
+        Some((position, typing)) => (position, typing.parse().ok()?),
+        None => (text, 0),
+    };
     let position = Position(position.parse().ok()?);
-    Some(Token::Sync(SyncToken { position, typing }))
+    Some(Token::Sync(SyncToken {
+        position,
+        typing,
+        presence,
+    }))
 }
 
 #[cfg(test)]
@@ -81,12 +110,15 @@ mod tests {
         let token = Token::Sync(SyncToken {
             position: Position(123),
             typing: 45,
+            presence: 6,
         });
-        assert_eq!(token.to_string(), "s123_t45");
-        for text in ["s123_t45", "p7", "p-4294967296", "s0_t0"] {
+        assert_eq!(token.to_string(), "s123_t45_p6");
+        for text in ["s123_t45_p6", "p7", "p-4294967296", "p-7_s12", "s0_t0_p0"] {
             assert_eq!(text.parse::<Token>().unwrap().to_string(), text);
         }
-        assert_eq!("s9".parse::<Token>().unwrap().to_string(), "s9_t0");
+        for text in ["s9", "s9_t0", "s9_p0"] {
+            assert_eq!(text.parse::<Token>().unwrap().to_string(), "s9_t0_p0");
+        }
     }
 
     #[test]
@@ -99,7 +131,11 @@ mod tests {
             "s-1",
             "s1_t",
             "p1.5",
+            "p1_s",
+            "p_s1",
             "s1_t1_t1",
+            "s1_p",
+            "s1_p1_t1",
             "p99999999999999999999",
         ] {
             assert!(text.parse::<Token>().is_err(), "{text}");

@@ -44,6 +44,8 @@ async fn members(
 fn at(token: &str) -> Result<At, ApiError> {
     match token.parse() {
         Ok(Token::Sync(token)) => Ok(At::Position(token.position)),
+        // A `prev_batch` stands for the sync that gave it, not for the start of its timeline.
+        Ok(Token::Gap { position, .. }) => Ok(At::Position(position)),
         Ok(Token::History(place)) => Ok(At::Place(place)),
         Err(_) => Err(ApiError::invalid_param(
             "`at` is not a token of this server",

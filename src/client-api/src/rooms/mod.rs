@@ -1,5 +1,5 @@
 //! The endpoints of `rooms`: making rooms, being in them, sending and reading events, names and the directory,
-//! receipts and typing.
+//! receipts, typing and presence.
 
 mod create;
 mod directory;
@@ -8,6 +8,7 @@ mod error;
 mod events;
 mod members;
 mod membership;
+mod presence;
 mod spaces;
 mod state;
 
@@ -36,6 +37,7 @@ where
         .merge(members::router())
         .merge(membership::router())
         .merge(spaces::router())
+        .merge(presence::router())
         .merge(state::router())
 }
 

@@ -464,3 +464,22 @@ async fn the_capabilities_name_twelve_versions() {
     assert_eq!(versions["default"], "12");
     assert_eq!(versions["available"].as_object().unwrap().len(), 12);
 }
+
+#[tokio::test]
+async fn presence_is_set_by_oneself_and_read_by_those_in_a_room() {
+    let api = Api::new();
+    let path = "presence/@alice:house/status";
+    let body = json!({ "presence": "unavailable", "status_msg": "lunch" });
+    api.put(path, "alice", body.clone()).await.ok();
+    let shown = api.get(path, "alice").await.ok();
+    let expected =
+        json!({ "presence": "unavailable", "status_msg": "lunch", "last_active_ago": 0 });
+    assert_eq!(shown, expected);
+    let stranger = api.get(path, "bob").await;
+    assert_eq!(stranger.error(), (403, "M_FORBIDDEN"));
+    let other = api.put(path, "bob", body).await;
+    assert_eq!(other.error(), (403, "M_FORBIDDEN"));
+    let unknown = json!({ "presence": "dancing" });
+    let unknown = api.put(path, "alice", unknown).await;
+    assert_eq!(unknown.error(), (400, "M_INVALID_PARAM"));
+}

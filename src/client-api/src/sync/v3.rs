@@ -1,11 +1,10 @@
 //! GET `/sync`.
 
-use std::time::Duration;
-
 use axum::Router;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRef, Query, State};
 use hearth_http::{ApiError, Gate, RawJson, Ruma, route};
+use hearth_rooms::{Rooms, Sender};
 use hearth_sync::ask::{StateUntil, StateWanted, SyncAsk};
 use ruma::api::client::sync::sync_events::v3::Request;
 use serde::Deserialize;
@@ -17,6 +16,7 @@ pub(super) fn router<S>() -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
     Gate: FromRef<S>,
+    Rooms: FromRef<S>,
     hearth_sync::Sync: FromRef<S>,
 {
     route::<Request, _, _, _>(Router::new(), sync)
@@ -29,14 +29,19 @@ struct Written {
 }
 
 /// GET `/_matrix/client/v3/sync`
-///
-/// `set_presence` is taken and has no effect yet.
 async fn sync(
+    State(rooms): State<Rooms>,
     State(sync): State<hearth_sync::Sync>,
     query: Result<Query<Written>, QueryRejection>,
     request: Ruma<Request>,
 ) -> Result<RawJson, ApiError> {
     let Query(written) = query.map_err(|error| ApiError::invalid_param(error.body_text()))?;
+    let who = Sender::from(request.caller()?);
+    let waits = request.body.timeout.unwrap_or_default();
+    let waits = waits.min(sync.timeout_max());
+    rooms
+        .presences()
+        .seen(&who, &request.body.set_presence, waits);
     let ask = SyncAsk {
         reader: reader(request.caller()?),
         since: token(request.body.since.as_deref())?,
@@ -49,7 +54,7 @@ async fn sync(
             true => StateUntil::TimelineEnd,
             false => StateUntil::TimelineStart,
         },
-        timeout: request.body.timeout.unwrap_or(Duration::ZERO),
+        timeout: waits,
     };
     sync.v3(ask).await.map(RawJson).map_err(api_error)
 }

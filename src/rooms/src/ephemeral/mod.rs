@@ -1,9 +1,11 @@
-//! What passes: who is typing, and what has been read.
+//! What passes: who is typing, who is there, and what has been read.
 //!
-//! [`Typing`] is in memory; receipts and read markers are durable rows, written through [`crate::Rooms`].
+//! [`Typing`] and [`Presences`] are in memory; receipts and read markers are durable rows, written through [`crate::Rooms`].
 
+mod presence;
 mod receipts;
 mod typing;
 
+pub use presence::{OFFLINE_AFTER, Presences, STATUS_BYTES_MAX};
 pub use receipts::{MarkersUpdate, ReceiptKind, ReceiptThread};
 pub use typing::{TIMEOUT_MAX, Typing};

@@ -79,6 +79,7 @@ impl Rooms {
         room_id: &RoomId,
         update: &MarkersUpdate,
     ) -> Result<()> {
+        self.presences().active(user);
         for _ in 0..CONFLICTS_MAX {
             let reader = self.reader(user, room_id).await?;
             if !reader.is_joined() {
@@ -154,7 +155,8 @@ impl Reader {
         }
     }
 
-    /// A receipt for a thread must be for an event of it. The root is both in the thread and in none.
+    /// A receipt for a thread must be for an event of it, or for one whose relations lead to its root: clients show
+    /// those with the thread. The root is both in the thread and in none.
     async fn check_thread(
         &self,
         thread: &ReceiptThread,
@@ -167,31 +169,39 @@ impl Reader {
             ReceiptThread::Main => None,
             ReceiptThread::Thread(root) => Some(root),
         };
-        match self.thread_of(event).await?.as_ref() == root {
+        let (thread, leads_to) = self.thread_of(event).await?;
+        match thread.as_ref() == root || (root.is_some() && leads_to.as_ref() == root) {
             true => Ok(()),
             false => Err(Error::Invalid("the event is not in that thread")),
         }
     }
 
-    /// The root of the thread that an event is in, by its own relation or that of what it relates to.
-    async fn thread_of(&self, event: EventNo) -> Result<Option<OwnedEventId>> {
+    /// The root of the thread that an event is in, by its own relation or that of what it relates to; and the last
+    /// event to which its relations lead.
+    async fn thread_of(
+        &self,
+        event: EventNo,
+    ) -> Result<(Option<OwnedEventId>, Option<OwnedEventId>)> {
         let mut event = event;
+        let mut leads_to = None;
         for _ in 0..THREAD_HOPS_MAX {
             let Some((_, row)) = timeline::event(&*self.snapshot, self.room, event).await? else {
-                return Ok(None);
+                break;
             };
             let Some(relation) = relation(&self.pdu(&row)?) else {
-                return Ok(None);
+                break;
             };
             if relation.rel_type == "m.thread" {
-                return Ok(Some(relation.event_id));
+                return Ok((Some(relation.event_id), None));
             }
-            match timeline::find(&*self.snapshot, &relation.event_id).await? {
+            let found = timeline::find(&*self.snapshot, &relation.event_id).await?;
+            leads_to = Some(relation.event_id);
+            match found {
                 Some(found) if found.room == self.room => event = found.event,
-                _ => return Ok(None),
+                _ => break,
             }
         }
-        Ok(None)
+        Ok((None, leads_to))
     }
 
     /// Moves the marker if it goes forward. Whether it does.

@@ -266,6 +266,7 @@ impl Rooms {
         if !reader.is_joined() {
             return Err(Error::NotInRoom);
         }
+        self.presences().active(user);
         match timeout {
             Some(timeout) => self.typing().start(reader.room, user.to_owned(), timeout),
             None => self.typing().stop(reader.room, &user.to_owned()),

@@ -1,6 +1,6 @@
 //! What the notifier remembers: connected users with the rooms that changed for them, and these rooms' members.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use hearth_store::Position;
 use hearth_types::UnixMs;
 use tokio::sync::Notify;
 
+use super::recent::{Faces, Recent};
 use super::tail::{Newest, Stretch, Tail};
 use crate::room::Event;
 
@@ -34,7 +35,16 @@ pub(crate) enum News {
     },
 }
 
-type UserName = Arc<str>;
+pub(super) type UserName = Arc<str>;
+
+/// A user whose presence changed.
+#[derive(Debug)]
+pub(super) struct PresenceChange {
+    pub(super) user: String,
+    pub(super) version: u64,
+    /// The rooms that she is joined to, unless she is connected.
+    pub(super) rooms: Option<Vec<RoomNo>>,
+}
 
 /// What each stretch of the log did to the rooms that are watched, and the events redacted in it.
 type Stretches = BTreeMap<RoomNo, (Stretch, Vec<Arc<Event>>)>;
@@ -43,6 +53,8 @@ type Stretches = BTreeMap<RoomNo, (Stretch, Vec<Arc<Event>>)>;
 #[derive(Debug)]
 pub(crate) struct Board {
     seen: Position,
+    /// The version of presences up to which all were told.
+    presences_seen: u64,
     users: HashMap<UserName, Connected>,
     rooms: HashMap<RoomNo, Watched>,
     /// One entry per event at hand, oldest first; tells whose turn it is to be forgotten.
@@ -61,7 +73,8 @@ struct Watched {
 struct Connected {
     wake: Arc<Notify>,
     joined: HashSet<RoomNo>,
-    recent: Recent,
+    recent: Recent<RoomNo, Position>,
+    faces: Faces,
     /// All changes after this position are remembered; `None` while the rooms are being read.
     complete_after: Option<Position>,
     data_at: Position,
@@ -71,37 +84,11 @@ struct Connected {
     used: UnixMs,
 }
 
-/// Rooms by their last change.
-#[derive(Debug, Default)]
-struct Recent {
-    by_position: BTreeSet<(Position, RoomNo)>,
-    by_room: HashMap<RoomNo, Position>,
-}
-
-impl Recent {
-    fn touch(&mut self, room: RoomNo, position: Position) {
-        if let Some(before) = self.by_room.insert(room, position) {
-            self.by_position.remove(&(before, room));
-        }
-        self.by_position.insert((position, room));
-    }
-
-    fn remove(&mut self, room: RoomNo) {
-        if let Some(before) = self.by_room.remove(&room) {
-            self.by_position.remove(&(before, room));
-        }
-    }
-
-    fn since(&self, position: Position) -> Vec<RoomNo> {
-        let newer = self.by_position.range((position.next(), RoomNo(0))..);
-        newer.map(|(_, room)| *room).collect()
-    }
-}
-
 impl Board {
     pub(crate) fn new(events_max: usize) -> Self {
         Self {
             seen: Position::ZERO,
+            presences_seen: 0,
             users: HashMap::new(),
             rooms: HashMap::new(),
             events: VecDeque::new(),
@@ -110,8 +97,9 @@ impl Board {
         }
     }
 
-    pub(super) fn start_at(&mut self, position: Position) {
+    pub(super) fn start_at(&mut self, position: Position, presences: u64) {
         self.seen = position;
+        self.presences_seen = presences;
     }
 
     pub(super) fn is_watched(&self, room: RoomNo) -> bool {
@@ -217,6 +205,9 @@ impl Board {
     }
 
     fn member_changed(&mut self, room: RoomNo, user: &str, joined: bool, position: Position) {
+        if joined {
+            self.introduce(room, user, position);
+        }
         let Some((name, _)) = self.users.get_key_value(user) else {
             return;
         };
@@ -234,9 +225,88 @@ impl Board {
             self.watch(room, name);
         } else {
             connected.joined.remove(&room);
-            connected.recent.remove(room);
+            connected.recent.remove(&room);
             self.unwatch(room, user);
         }
+    }
+
+    /// The members of a room shall be told of the presence of one who is joined.
+    fn introduce(&mut self, room: RoomNo, user: &str, position: Position) {
+        let Some(watched) = self
+            .rooms
+            .get(&room)
+            .filter(|watched| !watched.members.contains(user))
+        else {
+            return;
+        };
+        let name: UserName = match self.users.get_key_value(user) {
+            Some((name, _)) => name.clone(),
+            None => user.into(),
+        };
+        for member in &watched.members {
+            if let Some(connected) = self.users.get_mut(member) {
+                connected.faces.meet(name.clone(), position);
+            }
+        }
+    }
+
+    /// Takes in changes of presence up to a version: for each user the rooms that she is joined to, `None` if she is
+    /// connected. Answers whom to wake, each once.
+    pub(super) fn apply_presences(
+        &mut self,
+        changes: &[PresenceChange],
+        upto: u64,
+    ) -> Vec<Arc<Notify>> {
+        let mut woken = HashSet::new();
+        for change in changes {
+            let known = self.users.get_key_value(change.user.as_str());
+            let name: UserName =
+                known.map_or_else(|| change.user.as_str().into(), |(name, _)| name.clone());
+            let rooms = match (&change.rooms, known) {
+                (Some(rooms), _) => rooms.clone(),
+                (None, Some((_, connected))) => connected.joined.iter().copied().collect(),
+                (None, None) => Vec::new(),
+            };
+            let watched = rooms.iter().filter_map(|room| self.rooms.get(room));
+            let members: HashSet<&UserName> =
+                watched.flat_map(|watched| &watched.members).collect();
+            for member in members.into_iter().filter(|member| **member != name) {
+                if let Some(connected) = self.users.get_mut(member) {
+                    connected.faces.change(name.clone(), change.version);
+                    woken.insert(member.clone());
+                }
+            }
+        }
+        self.presences_seen = upto;
+        let users = woken.iter().filter_map(|user| self.users.get(user));
+        users.map(|user| user.wake.clone()).collect()
+    }
+
+    pub(super) fn presences_seen(&self) -> u64 {
+        self.presences_seen
+    }
+
+    /// Whose presence is news to a user; `None` if it is not remembered so far back.
+    pub(super) fn faces(
+        &self,
+        user: &str,
+        version: u64,
+        position: Position,
+    ) -> Option<Vec<UserName>> {
+        self.users.get(user)?.faces.since(version, position)
+    }
+
+    /// The rooms that a user is joined to, if she is connected.
+    pub(super) fn rooms_of(&self, user: &str) -> Option<Vec<RoomNo>> {
+        let connected = self.users.get(user)?;
+        connected.complete_after?;
+        Some(connected.joined.iter().copied().collect())
+    }
+
+    /// The connected members of a room.
+    pub(super) fn members_of(&self, room: RoomNo) -> Vec<UserName> {
+        let members = self.rooms.get(&room).map(|watched| &watched.members);
+        members.into_iter().flatten().cloned().collect()
     }
 
     fn watch(&mut self, room: RoomNo, user: UserName) {
@@ -307,11 +377,12 @@ impl Board {
         if self.users.len() >= USERS_MAX {
             self.forget_oldest();
         }
-        let seen = self.seen;
+        let (seen, presences_seen) = (self.seen, self.presences_seen);
         let connected = self.users.entry(user.into()).or_insert_with(|| Connected {
             wake: Arc::default(),
             joined: HashSet::new(),
             recent: Recent::default(),
+            faces: Faces::new(presences_seen, seen),
             complete_after: None,
             data_at: seen,
             membership_at: seen,
@@ -335,6 +406,7 @@ impl Board {
             return;
         }
         connected.complete_after = Some(seen);
+        connected.faces = Faces::new(self.presences_seen, seen);
         connected.data_at = connected.data_at.max(seen);
         connected.membership_at = connected.membership_at.max(seen);
         let overridden = std::mem::take(&mut connected.overridden);

@@ -5,6 +5,7 @@
 //! so what it is told is never older than what it reads.
 
 mod board;
+mod recent;
 mod tail;
 
 use std::collections::{BTreeMap, HashSet};
@@ -13,19 +14,21 @@ use std::time::Duration;
 
 use hearth_data::changes::{self, Change};
 use hearth_data::{RoomNo, members};
-use hearth_ports::TypingSource;
-use hearth_store::{Backend, Batch, Position};
+use hearth_ports::{PresenceSource, TypingSource};
+use hearth_store::{Backend, Batch, Position, Snapshot};
 use hearth_types::Clock;
 use ruma::events::room::member::MembershipState;
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use board::PresenceChange;
 pub(crate) use board::{Board, News};
 pub(crate) use tail::Tail;
 
 use crate::room::RoomReader;
 use crate::service::Reading;
-use crate::{Error, Result};
+use crate::{Error, Result, SyncToken};
 
 /// How many rows of the log are taken at once.
 const ROWS_AT_ONCE: usize = 256;
@@ -43,6 +46,10 @@ const SWEEP_EVERY: Duration = Duration::from_secs(60);
 const IDLE_MAX: Duration = Duration::from_secs(1_800);
 /// How many rooms are loaded at once while a user is connected.
 const ROOMS_AT_ONCE: usize = 1_000;
+/// How often changes of presence are told: those in between are told together.
+const PRESENCES_EVERY: Duration = Duration::from_millis(250);
+/// How many changes of presence are told at once.
+const PRESENCES_AT_ONCE: usize = 1_000;
 
 /// One task that follows the log and wakes the local users concerned. Cheap to clone; all clones are one.
 #[derive(Clone)]
@@ -51,6 +58,7 @@ pub struct Notifier(Arc<Shared>);
 struct Shared {
     store: Arc<dyn Backend>,
     typing: Arc<dyn TypingSource>,
+    presences: Arc<dyn PresenceSource>,
     clock: Arc<dyn Clock>,
     reading: Arc<Reading>,
     /// Held for map operations only, never over an await.
@@ -63,6 +71,7 @@ impl Notifier {
         Self(Arc::new(Shared {
             store: parts.store.clone(),
             typing: parts.typing.clone(),
+            presences: parts.presences.clone(),
             clock: parts.clock.clone(),
             reading,
             board: Mutex::new(Board::new(tail::events_max(parts.settings.cache_bytes_max))),
@@ -75,6 +84,7 @@ impl Notifier {
         let mut typing_seen = self.0.typing.version();
         let mut sweep = tokio::time::interval(SWEEP_EVERY);
         let mut rows_since_trim = 0;
+        let mut presences_from = Instant::now();
         while let Err(error) = self.start().await {
             tracing::warn!(%error, "could not begin to follow the log");
             tokio::select! {
@@ -94,6 +104,10 @@ impl Notifier {
                     self.typing_changed(typing_seen);
                     typing_seen = version;
                     Ok(())
+                }
+                () = self.presence_due(presences_from) => {
+                    presences_from = Instant::now() + PRESENCES_EVERY;
+                    self.presences_changed().await
                 }
                 _ = sweep.tick() => {
                     self.sweep();
@@ -117,7 +131,8 @@ impl Notifier {
     /// Nobody is connected, so what happened before is of no concern.
     async fn start(&self) -> Result<()> {
         let position = self.0.store.snapshot().await?.position();
-        self.board().start_at(position);
+        let presences = self.0.presences.version();
+        self.board().start_at(position, presences);
         self.0.seen.send_replace(position);
         Ok(())
     }
@@ -183,6 +198,80 @@ impl Notifier {
         }
     }
 
+    /// Waits until there are changes of presence to be told, not before a moment.
+    async fn presence_due(&self, from: Instant) {
+        let seen = self.board().presences_seen();
+        self.0.presences.wait_past(seen).await;
+        tokio::time::sleep_until(from).await;
+    }
+
+    async fn presences_changed(&self) -> Result<()> {
+        let since = self.board().presences_seen();
+        // Before the changes are asked for: one that comes after it is told next time.
+        let mut upto = self.0.presences.version();
+        let mut newer = self.0.presences.changed_since(since);
+        newer.retain(|(_, version)| *version <= upto);
+        if newer.len() > PRESENCES_AT_ONCE {
+            newer.truncate(PRESENCES_AT_ONCE);
+            upto = newer.last().map_or(upto, |(_, version)| *version);
+        }
+        let mut changes = Vec::with_capacity(newer.len());
+        let mut snapshot = None;
+        for (user, version) in newer {
+            let is_connected = self.board().rooms_of(user.as_str()).is_some();
+            let rooms = if is_connected {
+                None
+            } else {
+                let snapshot = match &snapshot {
+                    Some(snapshot) => snapshot,
+                    None => snapshot.insert(self.0.store.snapshot().await?),
+                };
+                Some(joined_rooms(&**snapshot, user.as_str()).await?)
+            };
+            let user = user.to_string();
+            changes.push(PresenceChange {
+                user,
+                version,
+                rooms,
+            });
+        }
+        let wakes = self.board().apply_presences(&changes, upto);
+        for wake in wakes {
+            wake.notify_waiters();
+        }
+        Ok(())
+    }
+
+    /// The version of presences up to which users were told.
+    pub(crate) fn presences_seen(&self) -> u64 {
+        self.board().presences_seen()
+    }
+
+    /// Whose presence is news to a user after a sync token; `None` if it is not remembered so far back.
+    pub(crate) fn faces(&self, user: &str, since: SyncToken) -> Option<Vec<Arc<str>>> {
+        self.board().faces(user, since.presence, since.position)
+    }
+
+    /// The connected members of a room.
+    pub(crate) fn members_of(&self, room: RoomNo) -> Vec<Arc<str>> {
+        self.board().members_of(room)
+    }
+
+    /// Whether a user is joined to a room that the reader, who is connected, is joined to.
+    pub(crate) async fn shares_room(
+        &self,
+        snapshot: &dyn Snapshot,
+        reader: &str,
+        user: &str,
+    ) -> Result<bool> {
+        let known = self.board().rooms_of(user);
+        let rooms = match known {
+            Some(rooms) => rooms,
+            None => joined_rooms(snapshot, user).await?,
+        };
+        Ok(!self.joined_of(reader, rooms).is_empty())
+    }
+
     fn sweep(&self) {
         let now = self.0.clock.now();
         self.board().forget_idle(now, IDLE_MAX);
@@ -214,21 +303,7 @@ impl Notifier {
         let snapshot = self.0.store.snapshot().await?;
         // What was followed while the rooms are read here is noted as it comes; the rest is in this snapshot.
         self.reach(snapshot.position()).await?;
-        let mut joined = Vec::new();
-        let mut after = RoomNo(0);
-        loop {
-            let rooms = members::rooms_of(&*snapshot, user, after, ROOMS_AT_ONCE).await?;
-            let is_last = rooms.len() < ROOMS_AT_ONCE;
-            after = rooms.last().map_or(after, |(room, _)| *room);
-            let now_joined = rooms
-                .into_iter()
-                .filter(|(_, row)| row.membership == MembershipState::Join)
-                .map(|(room, _)| room);
-            joined.extend(now_joined);
-            if is_last {
-                break;
-            }
-        }
+        let joined = joined_rooms(&*snapshot, user).await?;
         self.board().end_connect(user, joined);
         Ok(wake)
     }
@@ -257,10 +332,28 @@ impl Notifier {
     }
 }
 
+/// The rooms that a user is joined to.
+async fn joined_rooms(snapshot: &dyn Snapshot, user: &str) -> Result<Vec<RoomNo>> {
+    let mut joined = Vec::new();
+    let mut after = RoomNo(0);
+    loop {
+        let rooms = members::rooms_of(snapshot, user, after, ROOMS_AT_ONCE).await?;
+        let is_last = rooms.len() < ROOMS_AT_ONCE;
+        after = rooms.last().map_or(after, |(room, _)| *room);
+        let now_joined = rooms
+            .into_iter()
+            .filter(|(_, row)| row.membership == MembershipState::Join);
+        joined.extend(now_joined.map(|(room, _)| room));
+        if is_last {
+            return Ok(joined);
+        }
+    }
+}
+
 /// Opens a room for the follower.
 async fn open<'a>(
     reading: &'a Reading,
-    snapshot: &'a dyn hearth_store::Snapshot,
+    snapshot: &'a dyn Snapshot,
     room: RoomNo,
 ) -> Result<Option<RoomReader<'a>>> {
     RoomReader::open(snapshot, room, &reading.states, &reading.rooms).await

@@ -25,6 +25,9 @@ pub(crate) async fn context(inner: &Inner, ask: ContextAsk) -> Result<Bytes> {
     let snapshot = inner.parts.store.snapshot().await?;
     let open = Open::new(inner, &*snapshot, &ask.reader, &ask.room_id).await?;
     let event = open.event(&ask.event_id).await?;
+    if open.facts.is_ignored(&event.pdu) {
+        return Err(Error::NoSuchEvent);
+    }
     let place = event.place.ok_or(Error::NoSuchEvent)?;
     let limit = limit_within(ask.limit.or(filter.limit), LIMIT_DEFAULT, LIMIT_MAX);
     let (before, after) = (limit / 2, limit - limit / 2);

@@ -53,6 +53,7 @@ pub(crate) async fn room_initial(inner: &Inner, ask: RoomInitialAsk) -> Result<B
     let end = SyncToken {
         position: snapshot.position(),
         typing,
+        presence: inner.notifier.presences_seen(),
     };
     json.text(&end.to_string());
     json.end_object();

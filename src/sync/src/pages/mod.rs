@@ -75,6 +75,7 @@ impl<'a> Open<'a> {
             now: self.now,
             shape: Shape::Alone,
             format: EventFormat::Client,
+            fields: None,
         }
     }
 
@@ -108,23 +109,30 @@ impl<'a> Open<'a> {
     async fn wants(&self, filter: &EventFilter, event: &Arc<Event>) -> Result<bool> {
         Ok(filter.wants(&event.pdu)
             && visible(&self.room, &self.viewer, &self.facts, event).await?
-            && (!filter.asks_relations() || self.has_wanted_relation(filter, event).await?))
+            && (!filter.asks_relations()
+                || has_wanted_relation(&self.room, &self.viewer, filter, event).await?))
     }
+}
 
-    async fn has_wanted_relation(&self, filter: &EventFilter, event: &Event) -> Result<bool> {
-        let (snapshot, room) = (self.room.snapshot, self.room.no);
-        let places = Place::MIN..self.viewer.until;
-        let number = event.row.event;
-        let rows =
-            relation_rows::backward(snapshot, room, number, places, FILTER_RELATIONS_MAX).await?;
-        let has = |list: &Option<Vec<String>>, value: &String| {
-            list.as_ref().is_none_or(|list| list.contains(value))
-        };
-        Ok(rows.iter().any(|(_, row)| {
-            has(&filter.related_by_rel_types, &row.rel_type)
-                && has(&filter.related_by_senders, &row.sender)
-        }))
-    }
+/// Whether something relates to an event as a filter wants it.
+pub(crate) async fn has_wanted_relation(
+    room: &RoomReader<'_>,
+    viewer: &Viewer,
+    filter: &EventFilter,
+    event: &Event,
+) -> Result<bool> {
+    let places = Place::MIN..viewer.until;
+    let number = event.row.event;
+    let rows =
+        relation_rows::backward(room.snapshot, room.no, number, places, FILTER_RELATIONS_MAX)
+            .await?;
+    let has = |list: &Option<Vec<String>>, value: &String| {
+        list.as_ref().is_none_or(|list| list.contains(value))
+    };
+    Ok(rows.iter().any(|(_, row)| {
+        has(&filter.related_by_rel_types, &row.rel_type)
+            && has(&filter.related_by_senders, &row.sender)
+    }))
 }
 
 /// Which events are looked through.

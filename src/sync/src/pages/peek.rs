@@ -25,7 +25,9 @@ pub(crate) async fn peek(inner: &Inner, ask: PeekAsk) -> Result<Bytes> {
     let deadline = Instant::now() + timeout;
     let mut from = match ask.from {
         Some(Token::Sync(token)) => Some(token.position),
-        Some(token @ Token::History(_)) => return Err(Error::BadToken(token.to_string())),
+        Some(token @ (Token::History(_) | Token::Gap { .. })) => {
+            return Err(Error::BadToken(token.to_string()));
+        }
         None => None,
     };
     loop {
@@ -62,7 +64,7 @@ fn answer(
     let token = |position| {
         let token = SyncToken {
             position,
-            typing: 0,
+            ..SyncToken::default()
         };
         token.to_string()
     };

@@ -43,7 +43,7 @@ pub(super) async fn section(
     let changed = receipts::changed(snapshot, reader.no, from, to, RECEIPTS_MAX).await?;
     let has_own = changed.iter().any(|(key, _)| key.user == round.user());
     if wants_room && filter.wants_type("m.receipt") {
-        events.extend(receipt(round, changed));
+        events.extend(receipt_events(round, changed));
     }
     Ok((events, has_own))
 }
@@ -84,23 +84,34 @@ fn typing(
 /// Event → receipt type → user → (time, thread).
 type Content = BTreeMap<OwnedEventId, BTreeMap<String, BTreeMap<String, (u64, String)>>>;
 
-fn receipt(round: &Round<'_>, changed: Vec<(ReceiptKey, ReceiptRow)>) -> Option<Box<RawValue>> {
-    let mut content = Content::new();
-    for (key, row) in changed {
-        if key.kind == PRIVATE && key.user != round.user() {
-            continue;
+/// The receipts, in as few events as hold them: in one event a user has one receipt of a type at an event. The last
+/// one has those that count most, the unthreaded ones (MSC4102).
+fn receipt_events(round: &Round<'_>, changed: Vec<(ReceiptKey, ReceiptRow)>) -> Vec<Box<RawValue>> {
+    let (unthreaded, threaded): (Vec<_>, Vec<_>) = changed
+        .into_iter()
+        .filter(|(key, _)| key.kind != PRIVATE || key.user == round.user())
+        .partition(|(key, _)| key.thread.is_empty());
+    let mut contents = vec![Content::new()];
+    for (key, row) in unthreaded.into_iter().chain(threaded) {
+        let is_free = |content: &Content| {
+            let kinds = content.get(&row.event_id);
+            let users = kinds.and_then(|kinds| kinds.get(&key.kind));
+            users.is_none_or(|users| !users.contains_key(&key.user))
+        };
+        let free = contents.iter().position(is_free);
+        let free = free.unwrap_or(contents.len());
+        if free == contents.len() {
+            contents.push(Content::new());
         }
-        let kinds = content.entry(row.event_id).or_default();
+        let kinds = contents[free].entry(row.event_id).or_default();
         let users = kinds.entry(key.kind).or_default();
-        // Of two at the same event the unthreaded one is told (MSC4102).
-        let is_unthreaded_there = users
-            .get(&key.user)
-            .is_some_and(|(_, thread)| thread.is_empty());
-        if !is_unthreaded_there {
-            users.insert(key.user, (row.ts.0, key.thread));
-        }
+        users.insert(key.user, (row.ts.0, key.thread));
     }
-    (!content.is_empty()).then(|| typed("m.receipt", &receipt_content(&content)))
+    contents.retain(|content| !content.is_empty());
+    let events = contents.iter().rev();
+    events
+        .map(|content| typed("m.receipt", &receipt_content(content)))
+        .collect()
 }
 
 fn receipt_content(content: &Content) -> String {

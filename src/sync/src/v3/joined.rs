@@ -10,7 +10,8 @@ use hearth_store::Position;
 use serde_json::value::RawValue;
 
 use super::state::{StateAsk, Stretch as StateStretch};
-use super::timeline::Stretch;
+use super::summary::Summary;
+use super::timeline::{Stretch, Timeline};
 use super::{Round, ephemeral, state, summary, timeline};
 use crate::Result;
 use crate::ask::StateWanted;
@@ -27,8 +28,17 @@ pub(super) struct JoinedAsk<'a> {
     pub(super) row: &'a UserRoomRow,
     /// Account data that changed.
     pub(super) data: &'a [Box<RawValue>],
+    /// The list of those whom she ignores changed.
+    pub(super) is_ignoring_anew: bool,
     /// The user's own member event changed since the client's last sync.
     pub(super) has_moved: bool,
+}
+
+/// What there is to tell of the room.
+pub(super) struct Joined {
+    pub(super) json: String,
+    /// The client begins with this room.
+    pub(super) is_new: bool,
 }
 
 /// The room's section; `None` if there is nothing to tell.
@@ -36,7 +46,7 @@ pub(super) async fn section(
     round: &Round<'_>,
     reader: &RoomReader<'_>,
     ask: JoinedAsk<'_>,
-) -> Result<Option<String>> {
+) -> Result<Option<Joined>> {
     let is_new = match round.since {
         None => true,
         Some(since) => ask.has_moved && was_away(round, reader, ask.row, since.position).await?,
@@ -59,30 +69,19 @@ pub(super) async fn section(
         told.forget_room(reader.no);
     }
     let is_full = is_new || round.state_wanted == StateWanted::Full;
-    let summary = if is_full || states.before != states.end {
-        Some(summary::section(round, reader, states.end).await?)
-    } else {
-        None
-    };
-    let state_ask = StateAsk {
-        stretch: StateStretch {
-            before: if is_full { None } else { Some(states.before) },
-            start: states.start,
-            end: states.end,
-        },
-        heroes: summary
-            .as_ref()
-            .map_or(&[], |summary| summary.heroes.as_slice()),
-        is_full,
-    };
-    let state = state::section(round, reader, &timeline.events, state_ask).await?;
+    let (summary, state) = described(round, reader, (&timeline, states), is_full).await?;
     let (ephemeral, has_own_receipt) = ephemeral::section(round, reader, since).await?;
     let data = room_data(round, reader, ask.data, is_new).await?;
+    let counts = counts(round, reader, &viewer).await?;
+    // What the filter keeps from the client may still be unread.
+    let are_counts_new = counts.changed_at > since.unwrap_or(Position::ZERO)
+        || (ask.is_ignoring_anew && counts.has_senders);
     let is_empty = timeline.events.is_empty()
         && !timeline.is_limited
         && state.is_empty()
         && ephemeral.is_empty()
         && data.is_empty()
+        && !are_counts_new
         && !has_own_receipt;
     if is_empty && !is_full {
         return Ok(None);
@@ -96,9 +95,38 @@ pub(super) async fn section(
     if let Some(summary) = summary {
         summary.write(&mut json);
     }
-    write_counts(round, &counts(round, reader, &viewer).await?, &mut json);
+    write_counts(round, &counts, &mut json);
     json.end_object();
-    Ok(Some(json.finish()))
+    Ok(Some(Joined {
+        json: json.finish(),
+        is_new,
+    }))
+}
+
+/// The summary, if it may have changed, and the state.
+async fn described(
+    round: &Round<'_>,
+    reader: &RoomReader<'_>,
+    (timeline, states): (&Timeline, StateStretch<StateId>),
+    is_full: bool,
+) -> Result<(Option<Summary>, Vec<Box<RawValue>>)> {
+    let summary = if is_full || states.before != states.end {
+        Some(summary::section(round, reader, states.end).await?)
+    } else {
+        None
+    };
+    let heroes = summary.as_ref().map(|summary| summary.heroes.as_slice());
+    let ask = StateAsk {
+        stretch: StateStretch {
+            before: if is_full { None } else { Some(states.before) },
+            start: states.start,
+            end: states.end,
+        },
+        heroes: heroes.unwrap_or_default(),
+        is_full,
+    };
+    let state = state::section(round, reader, &timeline.events, ask).await?;
+    Ok((summary, state))
 }
 
 /// The states that the section lies between.

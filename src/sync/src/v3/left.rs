@@ -11,7 +11,7 @@ use super::state::{StateAsk, Stretch as StateStretch};
 use super::timeline::{Stretch, Timeline};
 use super::{Round, state, timeline};
 use crate::json::JsonWriter;
-use crate::room::{Event, RoomReader};
+use crate::room::{Event, Member, RoomReader};
 use crate::viewer::Viewer;
 use crate::{Result, Token};
 
@@ -39,6 +39,11 @@ pub(super) async fn section(
         return Ok(None);
     }
     let left_from = reader.member(leave.row.state_before, round.user()).await?;
+    if left_from.membership == Membership::Invite
+        && is_withheld(round, reader, (&left_from, &leave)).await?
+    {
+        return Ok(None);
+    }
     let (timeline, state) = match viewer {
         Some(viewer) if was_joined || left_from.membership == Membership::Join => {
             whole(round, reader, (&viewer, &leave, was_joined)).await?
@@ -53,6 +58,19 @@ pub(super) async fn section(
     json.events_field("account_data", &[]);
     json.end_object();
     Ok(Some(json.finish()))
+}
+
+/// Whether an invite was withheld because of its sender, so that its end is, too, unless the user ended it herself.
+async fn is_withheld(
+    round: &Round<'_>,
+    reader: &RoomReader<'_>,
+    (invited, leave): (&Member, &Event),
+) -> Result<bool> {
+    let Some(invite) = invited.event.filter(|_| leave.pdu.sender() != round.user()) else {
+        return Ok(false);
+    };
+    let invite = reader.stored(invite).await?;
+    Ok(invite.is_some_and(|(_, _, pdu)| round.facts.ignored.contains(pdu.sender().as_str())))
 }
 
 async fn whole(
@@ -103,7 +121,13 @@ async fn only_leave(
     Ok(Timeline {
         events: vec![leave.clone()],
         is_limited: false,
-        prev_batch: leave.place.map_or(Token::Sync(round.to), Token::History),
+        prev_batch: match leave.place {
+            Some(place) => Token::Gap {
+                place,
+                position: leave.row.position,
+            },
+            None => Token::Sync(round.to),
+        },
         rendered: vec![rendered],
     })
 }

@@ -4,6 +4,7 @@ mod ephemeral;
 mod invited;
 mod joined;
 mod left;
+mod presence;
 mod rooms;
 mod state;
 mod summary;
@@ -28,6 +29,9 @@ use crate::render::{Rendering, Shape};
 use crate::room::RoomReader;
 use crate::service::Inner;
 use crate::{Error, Result, SyncToken, Token};
+
+/// The account data that lists ignored users.
+const IGNORED: &str = "m.ignored_user_list";
 
 /// What one round of a sync works with.
 pub(crate) struct Round<'a> {
@@ -67,6 +71,7 @@ impl Round<'_> {
             now: self.now,
             shape: Shape::InRoom,
             format: self.filter.event_format,
+            fields: self.filter.event_fields.as_ref(),
         }
     }
 
@@ -87,7 +92,9 @@ pub(crate) async fn sync(inner: &Inner, ask: SyncAsk) -> Result<Bytes> {
     let since = match ask.since {
         None => None,
         Some(Token::Sync(token)) => Some(token),
-        Some(token @ Token::History(_)) => return Err(Error::BadToken(token.to_string())),
+        Some(token @ (Token::History(_) | Token::Gap { .. })) => {
+            return Err(Error::BadToken(token.to_string()));
+        }
     };
     let lazy = &filter.room.state;
     if lazy.lazy_load_members && since.is_none() {
@@ -119,10 +126,15 @@ async fn look(
     since: Option<SyncToken>,
 ) -> Result<Answer> {
     let typing = inner.parts.typing.version();
+    let presence = inner.notifier.presences_seen();
     let snapshot = inner.parts.store.snapshot().await?;
     let position = snapshot.position();
     inner.notifier.reach(position).await?;
-    let to = SyncToken { position, typing };
+    let to = SyncToken {
+        position,
+        typing,
+        presence,
+    };
     let lazy = &filter.room.state;
     let remembers = lazy.lazy_load_members && !lazy.include_redundant_members;
     if lazy.lazy_load_members && lazy.include_redundant_members {
@@ -138,11 +150,10 @@ async fn look(
         // A token from before a restored backup may be ahead of everything.
         since: since.map(|since| SyncToken {
             position: since.position.min(position),
-            typing: if since.typing > typing {
-                0
-            } else {
-                since.typing
-            },
+            typing: Some(since.typing)
+                .filter(|known| *known <= typing)
+                .unwrap_or(0),
+            presence: since.presence.min(presence),
         }),
         to,
         state_wanted: ask.state_wanted,
@@ -161,13 +172,17 @@ async fn answer(round: &Round<'_>) -> Result<Answer> {
         None => News::Unknown,
     };
     let data = account_data_changed(round, &news).await?;
-    let sections = rooms::sections(round, news, &data.rooms).await?;
+    let sections = rooms::sections(round, news, &data).await?;
+    let presences = presence::section(round, &sections.joined_anew).await?;
     let mut json = JsonWriter::new();
     json.begin_object();
     json.key("next_batch");
     json.text(&round.to.to_string());
     if !data.global.is_empty() {
         json.events_field("account_data", &data.global);
+    }
+    if !presences.is_empty() {
+        json.events_field("presence", &presences);
     }
     if !sections.is_empty() {
         json.key("rooms");
@@ -180,7 +195,7 @@ async fn answer(round: &Round<'_>) -> Result<Answer> {
     json.raw("[]");
     json.end_object();
     Ok(Answer {
-        has_news: !data.global.is_empty() || !sections.is_empty(),
+        has_news: !data.global.is_empty() || !sections.is_empty() || !presences.is_empty(),
         json: json.finish(),
     })
 }
@@ -188,6 +203,8 @@ async fn answer(round: &Round<'_>) -> Result<Answer> {
 /// Account data that changed.
 struct DataChanged {
     global: Vec<Box<RawValue>>,
+    /// The list of ignored users is among it.
+    is_ignoring_anew: bool,
     /// By room id.
     rooms: HashMap<String, Vec<Box<RawValue>>>,
 }
@@ -195,6 +212,7 @@ struct DataChanged {
 async fn account_data_changed(round: &Round<'_>, news: &News) -> Result<DataChanged> {
     let mut changed = DataChanged {
         global: Vec::new(),
+        is_ignoring_anew: false,
         rooms: HashMap::new(),
     };
     if matches!(
@@ -215,9 +233,11 @@ async fn account_data_changed(round: &Round<'_>, news: &News) -> Result<DataChan
     };
     for datum in data {
         match &datum.room {
-            None => changed
-                .global
-                .extend(wanted(&round.filter.account_data, &datum)),
+            None => {
+                changed.is_ignoring_anew |= round.since.is_some() && datum.kind == IGNORED;
+                let json = wanted(&round.filter.account_data, &datum);
+                changed.global.extend(json);
+            }
             Some(room) => {
                 if let Some(json) = wanted(&round.filter.room.account_data, &datum) {
                     changed.rooms.entry(room.clone()).or_default().push(json);

@@ -10,7 +10,7 @@ use ruma::events::room::member::MembershipState;
 use serde_json::value::RawValue;
 
 use super::joined::JoinedAsk;
-use super::{Round, invited, joined, left};
+use super::{DataChanged, Round, invited, joined, left};
 use crate::Result;
 use crate::json::JsonWriter;
 use crate::notifier::News;
@@ -27,6 +27,8 @@ pub(super) struct Sections {
     invite: Vec<(OwnedRoomId, String)>,
     knock: Vec<(OwnedRoomId, String)>,
     leave: Vec<(OwnedRoomId, String)>,
+    /// Rooms that are new to a client that knows others.
+    pub(super) joined_anew: Vec<RoomNo>,
 }
 
 impl Sections {
@@ -65,7 +67,12 @@ impl Sections {
 type RoomData = HashMap<String, Vec<Box<RawValue>>>;
 
 /// All rooms that have something to tell.
-pub(super) async fn sections(round: &Round<'_>, news: News, data: &RoomData) -> Result<Sections> {
+pub(super) async fn sections(
+    round: &Round<'_>,
+    news: News,
+    changed: &DataChanged,
+) -> Result<Sections> {
+    let data = &changed.rooms;
     let mut sections = Sections::default();
     let is_initial = round.since.is_none();
     let moved: HashSet<RoomNo> = if is_initial {
@@ -74,7 +81,8 @@ pub(super) async fn sections(round: &Round<'_>, news: News, data: &RoomData) -> 
         memberships_changed(round, &news).await?
     };
     let is_full = is_initial || round.state_wanted == crate::ask::StateWanted::Full;
-    let rooms = if is_full {
+    // Whom she ignores makes a difference for the counts of every room.
+    let rooms = if is_full || changed.is_ignoring_anew {
         all_rooms(round).await?
     } else {
         changed_rooms(round, news, data, &moved).await?
@@ -93,13 +101,15 @@ pub(super) async fn sections(round: &Round<'_>, news: News, data: &RoomData) -> 
                 let ask = JoinedAsk {
                     row: &row,
                     data: data.get(id.as_str()).map_or(&[], Vec::as_slice),
+                    is_ignoring_anew: changed.is_ignoring_anew,
                     has_moved,
                 };
-                sections.join.extend(
-                    joined::section(round, &reader, ask)
-                        .await?
-                        .map(|json| (id, json)),
-                );
+                if let Some(section) = joined::section(round, &reader, ask).await? {
+                    if section.is_new && !is_initial {
+                        sections.joined_anew.push(room);
+                    }
+                    sections.join.push((id, section.json));
+                }
             }
             MembershipState::Invite if is_initial || has_moved => {
                 let json = invited::invite(round, &reader, &row).await?;

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use super::Round;
 use crate::json::JsonWriter;
+use crate::pages::has_wanted_relation;
 use crate::render::visible;
 use crate::room::{Event, RoomReader};
 use crate::viewer::Viewer;
@@ -99,11 +100,12 @@ async fn finish(
     let mut events = found.newest_first;
     events.reverse();
     let oldest = events.first().and_then(|event| event.place);
+    let position = stretch.upto;
     let prev_batch = match oldest.or(found.oldest_seen.filter(|_| found.has_more)) {
-        Some(place) => Token::History(place),
+        Some(place) => Token::Gap { place, position },
         None => Token::Sync(SyncToken {
-            position: stretch.upto,
-            typing: 0,
+            position,
+            ..SyncToken::default()
         }),
     };
     let rendering = round.rendering();
@@ -156,8 +158,11 @@ impl Found {
     ) -> Result<bool> {
         for event in newest_first {
             self.oldest_seen = event.place;
-            let is_wanted = round.filter.room.timeline.wants(&event.pdu)
-                && visible(reader, viewer, &round.facts, &event).await?;
+            let filter = &round.filter.room.timeline;
+            let is_wanted = filter.wants(&event.pdu)
+                && visible(reader, viewer, &round.facts, &event).await?
+                && (!filter.asks_relations()
+                    || has_wanted_relation(reader, viewer, filter, &event).await?);
             if is_wanted && self.newest_first.len() == limit {
                 self.has_more = true;
                 self.oldest_seen = event.place.map(Place::next);

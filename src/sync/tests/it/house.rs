@@ -103,6 +103,7 @@ impl House {
             }),
             states,
             typing: Arc::new(rooms.typing().clone()),
+            presences: Arc::new(rooms.presences().clone()),
             clock,
             settings: Settings::default(),
         };

@@ -10,6 +10,7 @@ mod history;
 mod house;
 #[cfg(test)]
 mod picture;
+mod presence;
 #[cfg(test)]
 mod syncing;
 #[cfg(test)]

@@ -119,6 +119,7 @@ impl Api {
             store: Arc::new(store.clone()),
             states,
             typing: Arc::new(rooms.typing().clone()),
+            presences: Arc::new(rooms.presences().clone()),
             clock,
             settings: hearth_sync::Settings::default(),
         });
