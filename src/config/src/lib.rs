@@ -13,6 +13,6 @@ mod value;
 pub use load::{Error, Sources};
 pub use settings::{
     Config, Limits, Log, LogFormat, Password, Rate, RateLimits, Registration, Room, Store, Tls,
-    WellKnown,
+    Web, WellKnown,
 };
 pub use value::{ByteSize, Secret};

@@ -45,6 +45,8 @@ pub struct Config {
     pub password: Password,
     /// The store.
     pub store: Store,
+    /// The web client.
+    pub web: Web,
 }
 
 /// `[tls]`: HTTPS without a proxy in front.
@@ -172,6 +174,16 @@ pub struct Store {
     pub sync_writes: bool,
 }
 
+/// `[web]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Web {
+    /// Whether there is a web client at `/`.
+    pub enabled: bool,
+    /// The folder of its files, in place of those in the binary.
+    pub folder: Option<PathBuf>,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -190,6 +202,7 @@ impl Default for Config {
             log: Log::default(),
             password: Password::default(),
             store: Store::default(),
+            web: Web::default(),
         }
     }
 }
@@ -273,5 +286,14 @@ impl Config {
     /// As TOML, with secrets masked: what `hearth config print` shows.
     pub fn to_toml(&self) -> String {
         toml::to_string_pretty(self).unwrap_or_else(|error| format!("# cannot be printed: {error}"))
+    }
+}
+
+impl Default for Web {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            folder: None,
+        }
     }
 }

@@ -2,11 +2,13 @@
 
 use std::net::SocketAddr;
 
+use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use hearth_config::Config;
 use hearth_http::{ApiError, Frame, Metrics, Server};
+use hearth_web::Source;
 use http::header::RETRY_AFTER;
 use http::{HeaderValue, StatusCode};
 use tokio::signal::unix::{SignalKind, signal};
@@ -50,7 +52,8 @@ pub(crate) async fn serve(config: &Config) -> Result<()> {
     let handles = house.handles.clone();
     let routes = hearth_client_api::router(handles.client)
         .merge(hearth_federation_api::router(handles.federation))
-        .layer(from_fn_with_state(stop.clone(), end_long_polls));
+        .layer(from_fn_with_state(stop.clone(), end_long_polls))
+        .merge(web_client(&config.web));
     let addresses = server.addresses().doing("could not begin to serve")?;
     let servers = TaskTracker::new();
     servers.spawn(server.run(frame.around(routes), stop.clone()));
@@ -66,6 +69,16 @@ pub(crate) async fn serve(config: &Config) -> Result<()> {
     house.close().await?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The web client at `/`, or nothing there.
+fn web_client(settings: &hearth_config::Web) -> Router {
+    let source = match &settings.folder {
+        _ if !settings.enabled => return Router::new(),
+        Some(folder) => Source::Folder(folder.clone()),
+        None => Source::BuiltIn,
+    };
+    hearth_web::router(source)
 }
 
 /// What runs besides requests.
@@ -122,7 +135,11 @@ fn announce(config: &Config, addresses: &[SocketAddr]) {
         "serving `{}`",
         config.server_name
     );
-    println!("Hearth is ready. Point a Matrix client at {at}");
+    if config.web.enabled {
+        println!("Hearth is ready. Open {at} in a browser, or point a Matrix client at it");
+    } else {
+        println!("Hearth is ready. Point a Matrix client at {at}");
+    }
 }
 
 /// A token that the first SIGTERM or SIGINT cancels.

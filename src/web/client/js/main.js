@@ -1,0 +1,48 @@
+// The beginning: somebody is signed in on this tab and sees the app, or signs in first.
+
+import { Client } from './matrix/client.js';
+import { currentSession, useNone, useSession } from './matrix/sessions.js';
+import { App } from './ui/app.js';
+import { signIn } from './ui/sign-in.js';
+import { applyTheme } from './ui/theme.js';
+import { tell } from './ui/toast.js';
+
+/** The server that has served this page. */
+const BASE = location.origin;
+const root = /** @type {HTMLElement} */ (document.getElementById('app'));
+
+/** @param {string} [notice] why somebody has to sign in again */
+function begin(notice = '') {
+  const session = currentSession();
+  if (!session) {
+    signIn(root, BASE, notice, () => begin());
+    return;
+  }
+  useSession(session.userId);
+  const client = new Client(BASE, session);
+  const app = new App(root, client, {
+    switchTo: (userId) => {
+      useSession(userId);
+      restart();
+    },
+    addAccount: () => {
+      useNone();
+      restart();
+    },
+  });
+  const restart = (/** @type {string} */ reason = '') => {
+    client.stop();
+    app.close();
+    history.replaceState(null, '', '#/');
+    begin(reason);
+  };
+  client.on('ended', restart);
+  client.start();
+}
+
+applyTheme();
+window.addEventListener('unhandledrejection', (event) => {
+  if (event.reason instanceof DOMException && event.reason.name === 'AbortError') event.preventDefault();
+});
+window.addEventListener('offline', () => tell('You are offline. What you write is sent when the connection is back.'));
+begin();
