@@ -221,10 +221,76 @@ impl RoomBatch {
 
 /// Writes a live event. Returns its number and place.
 pub fn append(to: &mut RoomBatch, admitted: Admitted<'_>) -> (EventNo, Place) {
+    let number = new_number(to, admitted.pdu);
+    let place = next_place(to);
+    write_placed(to, &admitted, number, place);
+    if admitted.standing == Standing::Accepted {
+        accept(to, &admitted, number, place);
+    }
+    (number, place)
+}
+
+/// Writes an event that is known as an outlier, or was rejected at a place, as a live event. It keeps its number.
+pub fn promote(
+    to: &mut RoomBatch,
+    admitted: Admitted<'_>,
+    (number, was): (EventNo, Whereabouts),
+) -> Place {
+    remove_row(to, number, was);
+    let place = next_place(to);
+    write_placed(to, &admitted, number, place);
+    if admitted.standing == Standing::Accepted {
+        accept(to, &admitted, number, place);
+    }
+    place
+}
+
+/// Writes an event of the past at a place in a gap: it is no news, no extremity, and changes no current state.
+/// `known` is its number and where it is, if it is an outlier.
+pub fn append_past(
+    to: &mut RoomBatch,
+    admitted: &Admitted<'_>,
+    place: Place,
+    known: Option<(EventNo, Whereabouts)>,
+) -> EventNo {
+    let number = match known {
+        Some((number, was)) => {
+            remove_row(to, number, was);
+            number
+        }
+        None => new_number(to, admitted.pdu),
+    };
+    write_placed(to, admitted, number, place);
+    number
+}
+
+fn new_number(to: &mut RoomBatch, pdu: &Pdu) -> EventNo {
     let number = EventNo(to.head.next_event);
-    let place = Place(to.head.next_place);
     to.head.next_event += 1;
+    let id = pdu.event_id().to_string();
+    let row = EventRef {
+        room: to.room,
+        event: number,
+    };
+    EVENT_IDS.expect(&mut to.batch, &id, None);
+    EVENT_IDS.put(&mut to.batch, &id, &row);
+    number
+}
+
+fn next_place(to: &mut RoomBatch) -> Place {
+    let place = Place(to.head.next_place);
     to.head.next_place += 1;
+    place
+}
+
+fn remove_row(to: &mut RoomBatch, number: EventNo, was: Whereabouts) {
+    match was {
+        Whereabouts::Outlier => OUTLIERS.delete(&mut to.batch, &(to.room, number)),
+        Whereabouts::Placed(place) => TIMELINE.delete(&mut to.batch, &(to.room, place)),
+    }
+}
+
+fn write_placed(to: &mut RoomBatch, admitted: &Admitted<'_>, number: EventNo, place: Place) {
     let row = EventRow {
         event: number,
         event_id: admitted.pdu.event_id().to_owned(),
@@ -237,25 +303,11 @@ pub fn append(to: &mut RoomBatch, admitted: Admitted<'_>) -> (EventNo, Place) {
         position: Position::ZERO,
     };
     let room = to.room;
-    let id = row.event_id.to_string();
-    EVENT_IDS.expect(&mut to.batch, &id, None);
-    EVENT_IDS.put(
-        &mut to.batch,
-        &id,
-        &EventRef {
-            room,
-            event: number,
-        },
-    );
     WHEREABOUTS.put(&mut to.batch, &(room, number), &Whereabouts::Placed(place));
     TIMELINE.put_position(&mut to.batch, &(room, place), &row);
     if let Some(relation) = &admitted.relates_to {
         relate(to, admitted.pdu, relation, number, place);
     }
-    if admitted.standing == Standing::Accepted {
-        accept(to, &admitted, number, place);
-    }
-    (number, place)
 }
 
 /// What only an accepted event does: it becomes visible, an extremity, and part of the state.
@@ -293,9 +345,14 @@ fn relate(to: &mut RoomBatch, pdu: &Pdu, relation: &RelatesTo, number: EventNo, 
     RELATIONS.put(&mut to.batch, &(to.room, relation.target, place), &row);
     if let Some(before) = &relation.thread {
         let count = before.as_ref().map_or(0, |thread| thread.count) + 1;
+        // An event of the past is not the thread's latest.
+        let (latest, latest_place) = match before {
+            Some(before) if before.latest_place > place => (before.latest, before.latest_place),
+            _ => (number, place),
+        };
         let thread = ThreadRow {
-            latest: number,
-            latest_place: place,
+            latest,
+            latest_place,
             count,
         };
         put_thread(
@@ -342,6 +399,13 @@ pub fn write_member(to: &mut RoomBatch, change: &MemberChange, event: EventNo) {
     }
 }
 
+/// Takes a member out of the current state, which state resolution can do: `change` says left, `event` is the one that
+/// is gone.
+pub fn remove_member(to: &mut RoomBatch, change: &MemberChange, event: EventNo) {
+    write_member(to, change, event);
+    MEMBERS.delete(&mut to.batch, &(to.room, change.user.clone()));
+}
+
 fn count_member(head: &mut RoomHead, change: &MemberChange) {
     let is_local = change.local.is_some();
     if change.before == Some(MembershipState::Join) {
@@ -362,8 +426,7 @@ fn count_member(head: &mut RoomHead, change: &MemberChange) {
 
 /// Writes an event that is known but has no place in the room's history.
 pub fn append_outlier(to: &mut RoomBatch, pdu: &Pdu, standing: Standing) -> EventNo {
-    let number = EventNo(to.head.next_event);
-    to.head.next_event += 1;
+    let number = new_number(to, pdu);
     let row = EventRow {
         event: number,
         event_id: pdu.event_id().to_owned(),
@@ -375,16 +438,6 @@ pub fn append_outlier(to: &mut RoomBatch, pdu: &Pdu, standing: Standing) -> Even
         json: pdu.json().clone(),
         position: Position::ZERO,
     };
-    let id = row.event_id.to_string();
-    EVENT_IDS.expect(&mut to.batch, &id, None);
-    EVENT_IDS.put(
-        &mut to.batch,
-        &id,
-        &EventRef {
-            room: to.room,
-            event: number,
-        },
-    );
     WHEREABOUTS.put(&mut to.batch, &(to.room, number), &Whereabouts::Outlier);
     OUTLIERS.put_position(&mut to.batch, &(to.room, number), &row);
     number

@@ -37,6 +37,21 @@ impl Place {
         self.0 >> 8
     }
 
+    /// How many places stay free for history that is missing.
+    pub const GAP: i64 = 1 << 32;
+
+    /// Whether a live event stands here, not one of the past that was fetched later. Live places and gaps take turns.
+    pub fn is_live(self) -> bool {
+        self.0 > 0 && (self.0 / Self::GAP) % 2 == 0
+    }
+
+    /// The first live place beyond a gap that begins at this place.
+    #[must_use]
+    pub fn beyond_gap(self) -> Self {
+        let block = self.0.max(0) / Self::GAP;
+        Self((block - block % 2 + 2).saturating_mul(Self::GAP))
+    }
+
     /// The place after this one, for exclusive bounds; saturates.
     #[must_use]
     pub fn next(self) -> Self {

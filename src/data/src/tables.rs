@@ -15,9 +15,12 @@ use crate::append::EventRow;
 use crate::changes::ChangeRow;
 use crate::counts::CountRow;
 use crate::federation::{DestinationRow, LeftRow, ServerKeysRow};
+use crate::gaps::GapRow;
+use crate::inbox::{InboxRow, OriginTxns};
 use crate::jobs::JobRow;
 use crate::members::{MemberRow, UserRoomRow};
 use crate::meta::MetaRow;
+use crate::partial::PartialRow;
 use crate::reach::AuthLinks;
 use crate::receipts::{ReceiptAtKey, ReceiptRow};
 use crate::relations::{AnnotationKey, RelationRow, ThreadRow};
@@ -61,6 +64,11 @@ pub const USER_ROOMS_AT: Table<(String, Position, RoomNo), ()> =
 /// (local user, room) → stripped state, a JSON array, of an invite or a knock.
 pub const STRIPPED_STATE: Table<(String, RoomNo), Json> =
     Table::new(0x18, "stripped_state", Profile::Point);
+/// Room → how its state came to be known in part only. Written and read by `rooms`.
+pub const PARTIAL_ROOMS: Table<RoomNo, PartialRow> =
+    Table::new(0x1e, "partial_rooms", Profile::Point);
+/// (room, place of the live event above) → history that is missing. Written by `rooms`; read by it and by `sync`.
+pub const GAPS: Table<(RoomNo, Place), GapRow> = Table::new(0x1f, "gaps", Profile::Scan);
 
 // Events.
 
@@ -178,6 +186,11 @@ pub const OUTBOX: Table<(String, Position, u32), Json> = Table::new(0xb4, "outbo
 /// Server → its signing keys as last fetched. Written and read by `federation`.
 pub const SERVER_KEYS: Table<String, ServerKeysRow> =
     Table::new(0xb5, "server_keys", Profile::Point);
+/// Server → its last transactions and their answers. Written and read by `rooms` against repetition.
+pub const ORIGIN_TXNS: Table<String, OriginTxns> = Table::new(0xbe, "origin_txns", Profile::Point);
+/// (room, position, index) → an event that another server sent and nobody has decided upon. Written and read by `rooms`.
+pub const INBOX: Table<(RoomNo, Position, u32), InboxRow> =
+    Table::new(0xbf, "inbox", Profile::Queue);
 
 /// Every table, for the engine that must know how each is used and for tools.
 pub const CATALOGUE: &[TableInfo] = &[
@@ -193,6 +206,8 @@ pub const CATALOGUE: &[TableInfo] = &[
     USER_ROOMS.info(),
     USER_ROOMS_AT.info(),
     STRIPPED_STATE.info(),
+    PARTIAL_ROOMS.info(),
+    GAPS.info(),
     EVENT_IDS.info(),
     WHEREABOUTS.info(),
     TIMELINE.info(),
@@ -231,4 +246,6 @@ pub const CATALOGUE: &[TableInfo] = &[
     DESTINATIONS.info(),
     OUTBOX.info(),
     SERVER_KEYS.info(),
+    ORIGIN_TXNS.info(),
+    INBOX.info(),
 ];

@@ -233,7 +233,7 @@ fn check_room_id(
 }
 
 /// The id of the create event that a room id of version 12 names.
-pub(crate) fn create_event_id(event: &Pdu) -> Option<OwnedEventId> {
+pub fn create_event_id(event: &Pdu) -> Option<OwnedEventId> {
     EventId::parse(event.room_id().as_str().replacen('!', "$", 1)).ok()
 }
 

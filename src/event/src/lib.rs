@@ -8,6 +8,7 @@
 //! Knows neither async nor a store, the network or the time: the caller loads, these functions decide, the caller commits.
 
 mod acl;
+mod admit;
 mod auth;
 mod build;
 pub mod canonical;
@@ -28,8 +29,10 @@ mod version;
 pub mod visibility;
 
 pub use acl::ServerAcl;
+pub use admit::{Grounds, Verdict, admit, allowed_by_auth_events};
 pub use auth::{
     AuthError, AuthEvent, EventFields, auth_keys, auth_keys_of_draft, authorize, check_auth_events,
+    create_event_id,
 };
 pub use build::{BuildError, Draft, Parents, build, cosign};
 pub use glob::Glob;

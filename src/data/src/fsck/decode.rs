@@ -36,6 +36,8 @@ pub(super) fn readers() -> Vec<Reader> {
         reader(&t::USER_ROOMS),
         reader(&t::USER_ROOMS_AT),
         reader(&t::STRIPPED_STATE),
+        reader(&t::PARTIAL_ROOMS),
+        reader(&t::GAPS),
         reader(&t::EVENT_IDS),
         reader(&t::WHEREABOUTS),
         reader(&t::TIMELINE),
@@ -74,6 +76,8 @@ pub(super) fn readers() -> Vec<Reader> {
         reader(&t::DESTINATIONS),
         reader(&t::OUTBOX),
         reader(&t::SERVER_KEYS),
+        reader(&t::ORIGIN_TXNS),
+        reader(&t::INBOX),
     ]
 }
 

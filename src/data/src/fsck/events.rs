@@ -223,7 +223,7 @@ impl Check<'_> {
         while let Some(rows) = self.page(&ROOM_POSITIONS, &mut range).await? {
             times += rows.iter().filter(|(_, indexed)| *indexed == place).count();
         }
-        let expected = usize::from(row.standing == Standing::Accepted && place.0 > 0);
+        let expected = usize::from(row.standing == Standing::Accepted && place.is_live());
         self.hold(times == expected, Invariant::Position, || {
             format!(
                 "room {}, event {}: {times} rows among the positions, not {expected}",

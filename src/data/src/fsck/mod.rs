@@ -64,6 +64,8 @@ pub enum Invariant {
     StateEntry,
     /// The auth links are those of the event, its generation fits.
     AuthLinks,
+    /// Gaps of history, and what is noted of partial state, belong to events that are here.
+    Gaps,
     /// Members, their memberships and the head's counts are those of the current state.
     Members,
     /// The servers of a room are those of its joined members.

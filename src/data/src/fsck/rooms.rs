@@ -11,7 +11,8 @@ use crate::append::Standing;
 use crate::rooms::RoomHead;
 use crate::state::Entry;
 use crate::tables::{
-    MEMBERS, ROOM_HEADS, ROOM_NUMBERS, ROOM_SERVERS, ROOM_STATES, SERVER_ROOMS, USER_ROOMS,
+    GAPS, INBOX, MEMBERS, PARTIAL_ROOMS, ROOM_HEADS, ROOM_NUMBERS, ROOM_SERVERS, ROOM_STATES, SERVER_ROOMS,
+    TIMELINE, USER_ROOMS,
 };
 use crate::{EventNo, Result, RoomNo, StateId};
 
@@ -52,6 +53,7 @@ impl Check<'_> {
                 self.room(room, &head).await?;
             }
         }
+        self.inbox_has_rooms().await?;
         self.member_rows_have_rooms().await
     }
 
@@ -65,6 +67,7 @@ impl Check<'_> {
         });
         self.extremities(room, head).await?;
         self.current_state(room, head).await?;
+        self.gaps(room, head).await?;
         self.members(room, head).await
     }
 
@@ -104,6 +107,31 @@ impl Check<'_> {
                 format!(
                     "{at}: depth {} is less than {depth} of {}",
                     head.depth, extremity.event_id
+                )
+            });
+        }
+        Ok(())
+    }
+
+    /// Each gap lies below a placed event, and is filled from there downwards. Partial state is of an event that is here.
+    async fn gaps(&mut self, room: RoomNo, head: &RoomHead) -> Result<()> {
+        let mut range = GAPS.prefix(&room);
+        while let Some(page) = self.page(&GAPS, &mut range).await? {
+            for ((_, above), gap) in page {
+                let placed = self.row(&TIMELINE, &(room, above)).await?.is_some();
+                let fits = gap.floor <= gap.next && gap.next < above && above.0 < head.next_place;
+                self.hold(placed && fits, Invariant::Gaps, || {
+                    format!("room {}: no gap can be below place {}", room.0, above.0)
+                });
+            }
+        }
+        if let Some(row) = self.row(&PARTIAL_ROOMS, &room).await? {
+            let found = self.event(room, row.event).await?;
+            let same = found.is_some_and(|(_, event)| event.event_id == row.join);
+            self.hold(same, Invariant::Gaps, || {
+                format!(
+                    "room {}: its state is partial since {}, which is not here",
+                    room.0, row.join
                 )
             });
         }
@@ -251,6 +279,26 @@ impl Check<'_> {
     fn is_local(&self, user: &str) -> bool {
         let server = user.split_once(':').map(|(_, server)| server);
         server.is_some() && server == self.server_name.as_deref()
+    }
+
+    async fn inbox_has_rooms(&mut self) -> Result<()> {
+        let mut range = INBOX.prefix(&());
+        while let Some(rows) = self.page(&INBOX, &mut range).await? {
+            for ((room, position, index), row) in rows {
+                let known = self.room_head(room).await?.is_some();
+                self.hold(
+                    known && !row.origin.is_empty(),
+                    Invariant::RoomNumber,
+                    || {
+                        format!(
+                            "room {} has no head, but an inbox at {position}, {index}",
+                            room.0
+                        )
+                    },
+                );
+            }
+        }
+        Ok(())
     }
 
     async fn member_rows_have_rooms(&mut self) -> Result<()> {
