@@ -4,7 +4,7 @@ use hearth_store::{Batch, Snapshot};
 use serde::{Deserialize, Serialize};
 
 use crate::row::rows;
-use crate::tables::{ANNOTATIONS, RELATIONS, THREADS, THREADS_AT};
+use crate::tables::{ANNOTATIONS, EARLY_REDACTIONS, RELATIONS, THREADS, THREADS_AT};
 use crate::{EventNo, Place, Result, RoomNo};
 
 /// An event that relates to another.
@@ -173,4 +173,30 @@ pub fn put_thread(
     }
     THREADS.put(batch, &(room, root), row);
     THREADS_AT.put(batch, &(room, row.latest_place, root), &());
+}
+
+/// A redaction that came before its target.
+pub async fn early_redaction(
+    snapshot: &dyn Snapshot,
+    room: RoomNo,
+    target: &ruma::EventId,
+) -> Result<Option<EventNo>> {
+    EARLY_REDACTIONS
+        .get(snapshot, &(room, target.to_string()))
+        .await
+}
+
+/// Keeps a redaction until its target comes.
+pub fn put_early_redaction(
+    batch: &mut Batch,
+    room: RoomNo,
+    target: &ruma::EventId,
+    redaction: EventNo,
+) {
+    EARLY_REDACTIONS.put(batch, &(room, target.to_string()), &redaction);
+}
+
+/// Its target came.
+pub fn remove_early_redaction(batch: &mut Batch, room: RoomNo, target: &ruma::EventId) {
+    EARLY_REDACTIONS.delete(batch, &(room, target.to_string()));
 }

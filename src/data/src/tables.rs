@@ -102,6 +102,9 @@ pub const TXNS: Table<(String, String, String), TxnRow> = Table::new(0x29, "txns
 /// (room, target, (sender, event type, key)) → the annotating event. Written and read by `rooms` against duplicates.
 pub const ANNOTATIONS: Table<AnnotationKey, EventNo> =
     Table::new(0x2a, "annotations", Profile::Point);
+/// (room, event id) → a redaction of that event, which is not here. Written and read by `rooms`.
+pub const EARLY_REDACTIONS: Table<(RoomNo, String), EventNo> =
+    Table::new(0x2f, "early_redactions", Profile::Point);
 
 // Accounts.
 
@@ -219,6 +222,7 @@ pub const CATALOGUE: &[TableInfo] = &[
     THREADS_AT.info(),
     TXNS.info(),
     ANNOTATIONS.info(),
+    EARLY_REDACTIONS.info(),
     STATE_NODES.info(),
     AUTH_LINKS.info(),
     USERS.info(),

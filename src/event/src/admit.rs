@@ -6,14 +6,17 @@ use ruma::EventId;
 use crate::auth::create_event_id;
 use crate::{AuthError, AuthEvent, Pdu, authorize, check_auth_events};
 
+/// A state: the event at a type and state key.
+pub type StateLookup<'a> = dyn Fn(&str, &str) -> Option<Pdu> + 'a;
+
 /// What is looked at to decide on an event.
 pub struct Grounds<'a> {
     /// Each of its auth events, and in version 12 the room's create event.
     pub auth_events: &'a dyn Fn(&EventId) -> Option<AuthEvent>,
     /// The state before it.
-    pub before: &'a dyn Fn(&str, &str) -> Option<Pdu>,
+    pub before: &'a StateLookup<'a>,
     /// The room's current state; `None` for an event of the past, which is not measured by it.
-    pub current: Option<&'a dyn Fn(&str, &str) -> Option<Pdu>>,
+    pub current: Option<&'a StateLookup<'a>>,
 }
 
 /// How an event stands.

@@ -21,7 +21,8 @@ use crate::{Pdu, PowerLevels, RoomVersion, UserLevel};
 pub struct AuthError(String);
 
 impl AuthError {
-    fn new(rule: impl Into<String>) -> Self {
+    /// A rule in words.
+    pub fn new(rule: impl Into<String>) -> Self {
         Self(rule.into())
     }
 }

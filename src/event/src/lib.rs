@@ -17,6 +17,7 @@ pub mod client;
 mod fixture;
 mod glob;
 mod hash;
+pub mod join;
 mod keys;
 mod pdu;
 pub mod power;
@@ -29,7 +30,7 @@ mod version;
 pub mod visibility;
 
 pub use acl::ServerAcl;
-pub use admit::{Grounds, Verdict, admit, allowed_by_auth_events};
+pub use admit::{Grounds, StateLookup, Verdict, admit, allowed_by_auth_events};
 pub use auth::{
     AuthError, AuthEvent, EventFields, auth_keys, auth_keys_of_draft, authorize, check_auth_events,
     create_event_id,

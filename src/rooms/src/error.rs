@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use hearth_event::{AuthError, BuildError};
+use hearth_ports::remote::RemoteError;
 
 /// Why something was not done or is not shown.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -74,6 +75,27 @@ pub enum Error {
     /// No member of this server can let the caller in by a restricted rule.
     #[error("no member here can authorise the join")]
     CannotAuthoriseJoin,
+    /// Another server may be able to let the user in by a restricted rule; this one is not.
+    #[error("another server has to let you in")]
+    CannotGrantJoin,
+    /// Another server does not know the room's version.
+    #[error("the room has version `{0}`")]
+    IncompatibleVersion(String),
+    /// An event of another server is not what it has to be.
+    #[error("{0}")]
+    BadEvent(String),
+    /// An invite into a room of version 12 without its create event.
+    #[error("the create event is missing in the invite")]
+    MissingCreate,
+    /// Another server may not do that.
+    #[error("the server may not do that")]
+    Denied,
+    /// The room's state is not complete yet.
+    #[error("the room is still being joined")]
+    NotYet,
+    /// Another server did not do what was asked of it.
+    #[error("{0}")]
+    Remote(#[source] RemoteError),
     /// Needs another server, and this server does not talk to others.
     #[error("the other server cannot be reached")]
     RemoteUnavailable,
@@ -104,6 +126,12 @@ impl From<hearth_store::Error> for Error {
             hearth_store::Error::BatchTooLarge { .. } => Self::TooLarge,
             error => Self::Store(Arc::new(error)),
         }
+    }
+}
+
+impl From<RemoteError> for Error {
+    fn from(error: RemoteError) -> Self {
+        Self::Remote(error)
     }
 }
 

@@ -22,6 +22,7 @@ mod membership;
 mod queue;
 mod read;
 mod relate;
+pub mod remote;
 mod send;
 mod stage;
 mod summary;
@@ -62,6 +63,9 @@ pub use upgrade::Upgrade;
 
 use ephemeral::{Presences, Typing};
 use queue::Queues;
+use remote::Federation;
+use remote::intake::Intakes;
+use stage::resolve::Resolvers;
 use view::Views;
 
 /// What a server is to its rooms.
@@ -104,6 +108,11 @@ pub(crate) struct Inner {
     ids: Arc<Ids>,
     tasks: TaskTracker,
     settings: Settings,
+    federation: Federation,
+    shutdown: CancellationToken,
+    intakes: Intakes,
+    entering: remote::enter::Entering,
+    resolvers: Resolvers,
     numbers: Numbers,
     queues: Queues,
     views: Views,
@@ -146,6 +155,11 @@ pub type Rider = Batch;
 impl Rooms {
     /// All rooms of a store.
     pub fn new(parts: Parts, settings: Settings) -> Self {
+        Self::federated(parts, settings, Federation::default())
+    }
+
+    /// All rooms of a store, with the servers around.
+    pub fn federated(parts: Parts, settings: Settings, federation: Federation) -> Self {
         let (tasks, shutdown) = (&parts.tasks, &parts.shutdown);
         let typing = Typing::new(parts.clock.now(), tasks.clone(), shutdown.clone());
         let presences = Presences::new(parts.clock.clone(), tasks.clone(), shutdown.clone());
@@ -159,6 +173,11 @@ impl Rooms {
             ids: parts.ids,
             tasks: parts.tasks,
             settings,
+            federation,
+            shutdown: parts.shutdown,
+            intakes: Intakes::default(),
+            entering: remote::enter::Entering::default(),
+            resolvers: Resolvers::default(),
             numbers: Numbers::new(ROOM_NUMBERS),
             queues: Queues::default(),
             views,

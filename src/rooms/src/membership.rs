@@ -8,7 +8,9 @@ use hearth_event::canonical::{Object, Value};
 use hearth_event::{Draft, Pdu, client};
 use hearth_store::Snapshot;
 use ruma::events::room::member::MembershipState;
-use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, RoomOrAliasId, UserId};
+use ruma::{
+    OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, RoomOrAliasId, UserId,
+};
 use serde_json::value::RawValue;
 
 use crate::queue::submit;
@@ -20,7 +22,7 @@ use crate::{Error, Result, Rider, Rooms, content};
 /// Most users that are asked to authorise a restricted join.
 const AUTHORISERS_MAX: usize = 100;
 /// State that helps somebody who is not in the room to decide whether to join.
-const STRIPPED: [(&str, &str); 7] = [
+pub(crate) const STRIPPED: [(&str, &str); 7] = [
     ("m.room.create", ""),
     ("m.room.join_rules", ""),
     ("m.room.canonical_alias", ""),
@@ -119,6 +121,17 @@ impl Rooms {
         room: &RoomOrAliasId,
         (reason, further): (Option<String>, Option<&RawValue>),
     ) -> Result<OwnedRoomId> {
+        self.join_via(caller, room, &[], (reason, further)).await
+    }
+
+    /// [`Rooms::join_with`] of a room that may be on other servers only: `via` are some that may be in it.
+    pub async fn join_via(
+        &self,
+        caller: &hearth_types::Caller,
+        room: &RoomOrAliasId,
+        via: &[OwnedServerName],
+        (reason, further): (Option<String>, Option<&RawValue>),
+    ) -> Result<OwnedRoomId> {
         let guest = if caller.is_guest {
             Guest::Yes
         } else {
@@ -135,7 +148,7 @@ impl Rooms {
             further,
             ..MemberAsk::of_self(Action::Join(guest), &caller.user, reason)
         };
-        self.enter(room, ask).await
+        self.enter(room, via, ask).await
     }
 
     /// Knocks at a room.
@@ -145,20 +158,56 @@ impl Rooms {
         room: &RoomOrAliasId,
         reason: Option<String>,
     ) -> Result<OwnedRoomId> {
-        self.enter(room, MemberAsk::of_self(Action::Knock, user, reason))
+        self.knock_via(user, room, &[], reason).await
+    }
+
+    /// [`Rooms::knock`] at a room that may be on other servers only.
+    pub async fn knock_via(
+        &self,
+        user: &UserId,
+        room: &RoomOrAliasId,
+        via: &[OwnedServerName],
+        reason: Option<String>,
+    ) -> Result<OwnedRoomId> {
+        self.enter(room, via, MemberAsk::of_self(Action::Knock, user, reason))
             .await
     }
 
-    async fn enter(&self, room: &RoomOrAliasId, ask: MemberAsk) -> Result<OwnedRoomId> {
+    async fn enter(
+        &self,
+        room: &RoomOrAliasId,
+        via: &[OwnedServerName],
+        ask: MemberAsk,
+    ) -> Result<OwnedRoomId> {
+        let mut via = via.to_vec();
         let room_id = match <&ruma::RoomAliasId>::try_from(room) {
-            Ok(alias) => self.resolve_alias(alias).await?.room_id,
+            Ok(alias) => {
+                let (room_id, servers) = self.resolve_anywhere(alias).await?;
+                via.extend(servers);
+                room_id
+            }
             Err(_) => RoomId::parse(room.as_str()).map_err(|_| Error::Invalid("not a room id"))?,
         };
-        let room = self.number(&room_id).await.map_err(|error| match error {
-            Error::NoSuchRoom => Error::NoServerInRoom,
-            error => error,
-        })?;
-        self.change_member(room, ask, Rider::new()).await?;
+        let here = match self.number(&room_id).await {
+            Ok(room) => Some(room),
+            Err(Error::NoSuchRoom) => None,
+            Err(error) => return Err(error),
+        };
+        if let Some(room) = here
+            && self.is_here(room).await?
+        {
+            match self.change_here(room, ask.clone()).await {
+                // Nobody here can let the user in; others may.
+                Err(Error::CannotAuthoriseJoin) => {
+                    let servers = self.servers_of(room, 1).await?;
+                    if servers.is_empty() && via.is_empty() {
+                        return Err(Error::CannotAuthoriseJoin);
+                    }
+                }
+                other => return other.map(|()| room_id),
+            }
+        }
+        self.enter_over(&room_id, &ask, &via).await?;
         Ok(room_id)
     }
 
@@ -205,12 +254,34 @@ impl Rooms {
         Ok(())
     }
 
+    /// A change that is decided here.
+    pub(crate) async fn change_here(&self, room: RoomNo, ask: MemberAsk) -> Result<()> {
+        submit(&self.0, room, Intent::Member(Box::new(ask)), Rider::new()).await?;
+        Ok(())
+    }
+
     pub(crate) async fn change_member(
         &self,
         room: RoomNo,
         ask: MemberAsk,
         rider: Rider,
     ) -> Result<()> {
+        match ask.action {
+            Action::Invite { .. } if !self.0.is_local(&ask.target) => {
+                return self.invite_over(room, &ask, rider).await;
+            }
+            Action::Leave if !self.is_here(room).await? => {
+                let snapshot = self.snapshot().await?;
+                if let Some(room_id) =
+                    crate::remote::outsiders::pending_elsewhere(&*snapshot, room, &ask.target)
+                        .await?
+                {
+                    drop(snapshot);
+                    return self.enter_over(&room_id, &ask, &[]).await;
+                }
+            }
+            _ => {}
+        }
         submit(&self.0, room, Intent::Member(Box::new(ask)), rider).await?;
         Ok(())
     }
@@ -230,7 +301,7 @@ pub(crate) async fn decide(stage: &mut Stage<'_>, ask: &MemberAsk) -> Result<Opt
         .pdu("m.room.member", ask.target.as_str())
         .cloned();
     let membership = current.as_ref().and_then(content::membership);
-    if let Some(done) = check(stage, ask, membership.as_ref())? {
+    if let Some(done) = check(ask, membership.as_ref())? {
         return Ok(match done {
             Checked::AsItIs => current.map(|event| event.event_id().to_owned()),
             Checked::Nothing => None,
@@ -283,11 +354,7 @@ enum Checked {
 }
 
 /// What the room's rules do not say. `Ok(None)` to go on.
-fn check(
-    stage: &Stage<'_>,
-    ask: &MemberAsk,
-    membership: Option<&MembershipState>,
-) -> Result<Option<Checked>> {
+fn check(ask: &MemberAsk, membership: Option<&MembershipState>) -> Result<Option<Checked>> {
     use MembershipState::{Ban, Invite, Join, Knock, Leave};
     let is_pending_or_in = matches!(membership, Some(Join | Invite | Knock));
     match (ask.action, membership) {
@@ -295,9 +362,6 @@ fn check(
         (Action::Leave, Some(Leave)) => Ok(Some(Checked::AsItIs)),
         (Action::Leave, None) => Err(Error::NotInRoom),
         (Action::Renew, membership) if membership != Some(&Join) => Ok(Some(Checked::Nothing)),
-        (Action::Invite { .. }, _) if !stage.inner.is_local(&ask.target) => {
-            Err(Error::RemoteUnavailable)
-        }
         (Action::Invite { .. }, Some(Join)) => Err(Error::AlreadyJoined),
         (Action::Kick, _) if !is_pending_or_in => Err(Error::TargetNotInRoom),
         (Action::Unban, membership) if membership != Some(&Ban) => {
@@ -320,10 +384,19 @@ fn with_reason(mut content: Object, ask: &MemberAsk) -> Object {
 
 /// Adds what a local user's profile says.
 async fn with_profile(stage: &Stage<'_>, user: &UserId, mut content: Object) -> Result<Object> {
-    if !stage.inner.is_local(user) {
-        return Ok(content);
+    if stage.inner.is_local(user) {
+        add_profile(stage.snapshot, user, &mut content).await?;
     }
-    if let Some(profile) = profiles::profile(stage.snapshot, user.as_str()).await? {
+    Ok(content)
+}
+
+/// Puts what a user's profile says into the content of a member event.
+pub(crate) async fn add_profile(
+    snapshot: &dyn hearth_store::Snapshot,
+    user: &UserId,
+    content: &mut Object,
+) -> Result<()> {
+    if let Some(profile) = profiles::profile(snapshot, user.as_str()).await? {
         let fields = [
             ("displayname", profile.displayname()),
             ("avatar_url", profile.avatar_url()),
@@ -334,7 +407,7 @@ async fn with_profile(stage: &Stage<'_>, user: &UserId, mut content: Object) -> 
             }
         }
     }
-    Ok(content)
+    Ok(())
 }
 
 /// The content of a member event with the profile of now; `None` if it says so already.

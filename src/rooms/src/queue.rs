@@ -8,6 +8,7 @@ use ruma::OwnedEventId;
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::stage::Intent;
+use crate::stage::admit::Taken;
 use crate::{Error, Inner, Result, Rider, worker};
 
 /// Most requests that wait for one room.
@@ -29,6 +30,8 @@ pub(crate) struct Ask {
 pub(crate) struct Outcome {
     /// The event, new or found; `None` if the intent makes none.
     pub(crate) event_id: Option<OwnedEventId>,
+    /// What became of what came from other servers.
+    pub(crate) taken: Option<Taken>,
 }
 
 impl Outcome {

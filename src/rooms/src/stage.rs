@@ -1,5 +1,11 @@
 //! Deciding requests one after the other and gathering what they write for one commit.
 
+pub(crate) mod admit;
+mod current;
+mod intake;
+mod past;
+pub(crate) mod resolve;
+
 use std::collections::{HashMap, HashSet};
 
 use hearth_data::append::{
@@ -19,6 +25,8 @@ use hearth_types::UnixMs;
 use hearth_types::limits::PREV_EVENTS_MAX;
 use ruma::events::room::member::MembershipState;
 use ruma::{OwnedEventId, OwnedUserId, RoomId, UserId};
+
+use admit::{Found, Intake};
 
 use crate::membership::MemberAsk;
 use crate::queue::Outcome;
@@ -40,6 +48,8 @@ pub(crate) enum Intent {
     Member(Box<MemberAsk>),
     /// Never to be shown the room again.
     Forget(OwnedUserId),
+    /// Something that came from other servers.
+    Intake(Box<Intake>),
 }
 
 /// An event as a client wrote it.
@@ -71,13 +81,17 @@ pub(crate) struct Stage<'a> {
     pub(crate) snapshot: &'a dyn Snapshot,
     pub(crate) view: RoomView,
     pub(crate) batch: RoomBatch,
-    writer: StateWriter<'a>,
-    links: ReachWriter<'a>,
-    is_written: bool,
+    pub(crate) writer: StateWriter<'a>,
+    pub(crate) links: ReachWriter<'a>,
+    pub(crate) is_written: bool,
     /// The earliest `origin_server_ts` of what is decided here.
     pub(crate) ts_min: UnixMs,
     events: HashMap<OwnedEventId, StagedEvent>,
-    user_rooms: HashMap<String, UserRoomRow>,
+    /// Outliers of this commit, and the ids of all its events by number.
+    outliers: HashMap<OwnedEventId, Found>,
+    staged_numbers: HashMap<EventNo, OwnedEventId>,
+    early_redactions: HashMap<OwnedEventId, EventNo>,
+    pub(crate) user_rooms: HashMap<String, UserRoomRow>,
     txns: HashMap<TxnKey, OwnedEventId>,
     pub(crate) threads: HashMap<EventNo, Option<ThreadRow>>,
     /// Made in this commit, and taken away in it.
@@ -124,6 +138,9 @@ impl<'a> Stage<'a> {
             is_written: false,
             ts_min: UnixMs::default(),
             events: HashMap::new(),
+            outliers: HashMap::new(),
+            staged_numbers: HashMap::new(),
+            early_redactions: HashMap::new(),
             user_rooms: HashMap::new(),
             txns: HashMap::new(),
             threads: HashMap::new(),
@@ -184,8 +201,18 @@ impl<'a> Stage<'a> {
                 crate::membership::forget(self, user).await?;
                 None
             }
+            Intent::Intake(intake) => {
+                let taken = Some(self.take_in(intake).await?);
+                return Ok(Outcome {
+                    event_id: None,
+                    taken,
+                });
+            }
         };
-        Ok(Outcome { event_id })
+        Ok(Outcome {
+            event_id,
+            taken: None,
+        })
     }
 
     async fn decide_event(&mut self, ask: &EventAsk) -> Result<OwnedEventId> {
@@ -347,8 +374,7 @@ impl<'a> Stage<'a> {
             self.view.learn(kind, key, Some(known));
         }
         let event_id = pdu.event_id().to_owned();
-        let staged = StagedEvent { place, row, pdu };
-        self.events.insert(event_id.clone(), staged);
+        self.note(StagedEvent { place, row, pdu });
         if let Some(redaction) = redaction {
             self.redact(redaction, number);
         }
@@ -400,7 +426,7 @@ impl<'a> Stage<'a> {
         }))
     }
 
-    fn stage_member(&mut self, member: &Option<MemberChange>, number: EventNo) {
+    pub(crate) fn stage_member(&mut self, member: &Option<MemberChange>, number: EventNo) {
         let Some(member) = member.as_ref().filter(|member| member.local.is_some()) else {
             return;
         };
@@ -541,7 +567,7 @@ impl<'a> Stage<'a> {
 }
 
 /// An event's row as it will be read by those that come later in the same commit.
-fn staged_row(number: EventNo, admitted: &Admitted<'_>) -> EventRow {
+pub(crate) fn staged_row(number: EventNo, admitted: &Admitted<'_>) -> EventRow {
     EventRow {
         event: number,
         event_id: admitted.pdu.event_id().to_owned(),
@@ -555,7 +581,7 @@ fn staged_row(number: EventNo, admitted: &Admitted<'_>) -> EventRow {
     }
 }
 
-fn missing_event(number: EventNo) -> Error {
+pub(crate) fn missing_event(number: EventNo) -> Error {
     Error::from(hearth_store::Error::Corrupt {
         table: "timeline",
         key: format!("event {}", number.0),

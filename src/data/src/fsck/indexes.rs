@@ -5,7 +5,7 @@ use crate::changes::Change;
 use crate::members::UserRoomRow;
 use crate::relations::{RelationRow, ThreadRow};
 use crate::tables as t;
-use crate::{EventNo, Place, Result, RoomNo, StateId};
+use crate::{EventNo, Place, Result, RoomNo};
 
 /// The relation that makes a thread.
 const THREAD: &str = "m.thread";
@@ -14,6 +14,7 @@ impl Check<'_> {
     pub(super) async fn indexes(&mut self) -> Result<()> {
         self.relations().await?;
         self.annotations().await?;
+        self.early_redactions().await?;
         self.threads().await?;
         self.transactions().await?;
         self.user_rooms().await?;
@@ -54,6 +55,22 @@ impl Check<'_> {
                     format!(
                         "room {}: annotation {} of {}: one of them is missing",
                         room.0, event.0, target.0
+                    )
+                });
+            }
+        }
+        Ok(())
+    }
+
+    async fn early_redactions(&mut self) -> Result<()> {
+        let mut range = t::EARLY_REDACTIONS.prefix(&());
+        while let Some(rows) = self.page(&t::EARLY_REDACTIONS, &mut range).await? {
+            for ((room, target), event) in rows {
+                let there = self.event(room, event).await?.is_some();
+                self.hold(there, Invariant::Relations, || {
+                    format!(
+                        "room {}: redaction {} of {target} is missing",
+                        room.0, event.0
                     )
                 });
             }
@@ -161,7 +178,7 @@ impl Check<'_> {
         let has_state = self
             .room_head(room)
             .await?
-            .is_some_and(|head| head.state != StateId::EMPTY);
+            .is_some_and(|head| head.joined_local > 0);
         if has_state {
             let member = self.row(&t::MEMBERS, &(room, user.to_owned())).await?;
             let same = member.is_some_and(|member| {

@@ -1,0 +1,465 @@
+//! Fetching what an event refers to: auth events, missing predecessors, and where too much is missing, the state at the
+//! gap. Everything is checked before it is kept, and every walk has a budget.
+
+use std::collections::HashSet;
+
+use futures_util::future::join_all;
+use hearth_data::timeline::{self, Whereabouts};
+use hearth_data::{EventNo, StateId, rooms};
+use hearth_event::{Pdu, create_event_id};
+use hearth_ports::remote::{MissingEvents, RemoteError, StateIds};
+use ruma::{EventId, OwnedEventId, OwnedServerName, ServerName};
+
+use super::check::{Along, in_order};
+use super::intake::Site;
+use crate::read::Look;
+use crate::stage::admit::{Intake, Live, NewState, Taken};
+use crate::{Error, Result, Rooms};
+
+/// Most events that are fetched for one event: more are a gap.
+const CHAIN_MAX: usize = 200;
+/// How often is asked for more of them.
+const ROUNDS_MAX: usize = 5;
+/// How many missing events are asked for at once.
+const MISSING_LIMIT: usize = 50;
+/// Most auth events that are fetched one by one for one event.
+const AUTH_WALK_MAX: usize = 500;
+/// Up to so many events of a state are fetched one by one; for more the whole state is.
+const ONE_BY_ONE_MAX: usize = 50;
+/// How many of these at the same time.
+const AT_ONCE: usize = 8;
+/// Most events of a state and its auth chain.
+const STATE_EVENTS_MAX: usize = 200_000;
+/// Events of a state that one commit sets.
+const STATE_CHUNK: usize = 300;
+/// How many events the worker is given at once.
+const HAND_OVER: usize = 64;
+/// Most servers that are asked for one event.
+const SERVERS_MAX: usize = 4;
+
+impl Rooms {
+    /// Fetches what an event refers to. Answers the state before it if history before it stays missing.
+    pub(crate) async fn fetch_references(
+        &self,
+        site: &Site,
+        origin: &ServerName,
+        pdu: &Pdu,
+    ) -> Result<Option<StateId>> {
+        let mut last = Error::NoServerInRoom;
+        for server in self.who_may_know(site, origin, pdu).await? {
+            match self.fetch_from(site, &server, pdu).await {
+                Err(error @ Error::Remote(_)) => last = error,
+                other => return other,
+            }
+        }
+        Err(last)
+    }
+
+    async fn who_may_know(
+        &self,
+        site: &Site,
+        origin: &ServerName,
+        pdu: &Pdu,
+    ) -> Result<Vec<OwnedServerName>> {
+        let mut servers = vec![origin.to_owned(), pdu.sender().server_name().to_owned()];
+        servers.extend(self.servers_of(site.room, SERVERS_MAX).await?);
+        servers.retain(|server| server != self.server_name());
+        let mut seen = HashSet::new();
+        servers.retain(|server| seen.insert(server.clone()));
+        servers.truncate(SERVERS_MAX);
+        Ok(servers)
+    }
+
+    /// Some servers in a room.
+    pub(crate) async fn servers_of(
+        &self,
+        room: hearth_data::RoomNo,
+        limit: usize,
+    ) -> Result<Vec<OwnedServerName>> {
+        let snapshot = self.snapshot().await?;
+        let limit = limit.saturating_add(1);
+        let (servers, _) =
+            hearth_data::federation::servers_after(&*snapshot, room, "", limit).await?;
+        let parsed = servers
+            .iter()
+            .filter_map(|server| ServerName::parse(server.as_str()).ok());
+        Ok(parsed
+            .filter(|server| server != self.server_name())
+            .collect())
+    }
+
+    async fn fetch_from(
+        &self,
+        site: &Site,
+        server: &ServerName,
+        pdu: &Pdu,
+    ) -> Result<Option<StateId>> {
+        self.fetch_auth(site, server, pdu).await?;
+        if self.unplaced(site, pdu.prev_events()).await?.is_empty() {
+            return Ok(None);
+        }
+        let chain = self.missing_chain(site, server, pdu).await?;
+        for event in in_order(chain, Along::Prev) {
+            self.fetch_auth(site, server, &event).await?;
+            let after_gap = self.gap_before(site, server, &event).await?;
+            let live = Live {
+                pdu: event,
+                after_gap,
+                inbox: None,
+                relay_from: None,
+            };
+            self.take_in(site.room, Intake::Live(live)).await?;
+        }
+        self.gap_before(site, server, pdu).await
+    }
+
+    /// The state before an event some of whose predecessors are not here.
+    async fn gap_before(
+        &self,
+        site: &Site,
+        server: &ServerName,
+        pdu: &Pdu,
+    ) -> Result<Option<StateId>> {
+        if self.unplaced(site, pdu.prev_events()).await?.is_empty() {
+            return Ok(None);
+        }
+        self.fetch_state(site, server, pdu.event_id())
+            .await
+            .map(Some)
+    }
+
+    /// Missing events before an event, as far back as it takes or the budget goes.
+    async fn missing_chain(&self, site: &Site, server: &ServerName, pdu: &Pdu) -> Result<Vec<Pdu>> {
+        let snapshot = self.snapshot().await?;
+        let head = rooms::head(&*snapshot, site.room).await?;
+        drop(snapshot);
+        let extremities = head.map(|head| head.extremities).unwrap_or_default();
+        let earliest: Vec<OwnedEventId> = extremities
+            .into_iter()
+            .map(|extremity| extremity.event_id)
+            .collect();
+        let mut chain: Vec<Pdu> = Vec::new();
+        let mut known: HashSet<OwnedEventId> = HashSet::from([pdu.event_id().to_owned()]);
+        let mut latest = vec![pdu.event_id().to_owned()];
+        for _ in 0..ROUNDS_MAX {
+            let ask = MissingEvents {
+                earliest: earliest.clone(),
+                latest,
+                limit: MISSING_LIMIT,
+                min_depth: 0,
+            };
+            let answer = self.remote().missing_events(server, &site.room_id, &ask);
+            let events = match answer.await {
+                Ok(events) => events,
+                Err(RemoteError::Refused { .. }) => break,
+                Err(error) => return Err(error.into()),
+            };
+            let checked = self.verified((site.version, &site.room_id), &events).await;
+            let before = chain.len();
+            for event in checked.into_iter().take(MISSING_LIMIT) {
+                let id = event.event_id().to_owned();
+                let is_here = self
+                    .unplaced(site, std::slice::from_ref(&id))
+                    .await?
+                    .is_empty();
+                if !is_here && known.insert(id) {
+                    chain.push(event);
+                }
+            }
+            if chain.len() == before || chain.len() >= CHAIN_MAX {
+                break;
+            }
+            latest = self.open_ends(site, pdu, &chain, &known).await?;
+            if latest.is_empty() {
+                break;
+            }
+        }
+        Ok(chain)
+    }
+
+    /// The events with predecessors that are neither here nor among those fetched.
+    async fn open_ends(
+        &self,
+        site: &Site,
+        pdu: &Pdu,
+        chain: &[Pdu],
+        known: &HashSet<OwnedEventId>,
+    ) -> Result<Vec<OwnedEventId>> {
+        let mut open = Vec::new();
+        for event in chain.iter().chain([pdu]) {
+            let unplaced = self.unplaced(site, event.prev_events()).await?;
+            if unplaced.iter().any(|id| !known.contains(id)) {
+                open.push(event.event_id().to_owned());
+            }
+        }
+        Ok(open)
+    }
+
+    /// Has the auth events of an event, and theirs, kept as outliers if they are not here.
+    pub(crate) async fn fetch_auth(
+        &self,
+        site: &Site,
+        server: &ServerName,
+        pdu: &Pdu,
+    ) -> Result<()> {
+        if self.unknown(site, &auth_ids(pdu)).await?.is_empty() {
+            return Ok(());
+        }
+        let chain = self
+            .remote()
+            .event_auth(server, &site.room_id, pdu.event_id());
+        match chain.await {
+            Ok(events) => {
+                let events = self.verified((site.version, &site.room_id), &events).await;
+                self.keep_outliers(site, events).await?;
+            }
+            Err(RemoteError::Refused { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let missing = self.unknown(site, &auth_ids(pdu)).await?;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        self.walk_auth(site, server, missing).await
+    }
+
+    /// Fetches auth events one by one, down to those that are here.
+    async fn walk_auth(
+        &self,
+        site: &Site,
+        server: &ServerName,
+        mut open: Vec<OwnedEventId>,
+    ) -> Result<()> {
+        let mut seen: HashSet<OwnedEventId> = open.iter().cloned().collect();
+        let mut fetched = Vec::new();
+        while !open.is_empty() && fetched.len() < AUTH_WALK_MAX {
+            let some = open.split_off(open.len().saturating_sub(AT_ONCE));
+            let events = self.fetch_events(site, server, &some).await?;
+            for event in &events {
+                for id in self.unknown(site, &auth_ids(event)).await? {
+                    if seen.insert(id.clone()) {
+                        open.push(id);
+                    }
+                }
+            }
+            fetched.extend(events);
+        }
+        self.keep_outliers(site, fetched).await
+    }
+
+    /// Events by id, checked; those that the server does not give, or others than asked for, are left out.
+    async fn fetch_events(
+        &self,
+        site: &Site,
+        server: &ServerName,
+        ids: &[OwnedEventId],
+    ) -> Result<Vec<Pdu>> {
+        let mut events = Vec::new();
+        for some in ids.chunks(AT_ONCE) {
+            let answers = some.iter().map(|id| self.remote().event(server, id));
+            let mut received = Vec::new();
+            for answer in join_all(answers).await {
+                match answer {
+                    Ok(event) => received.push(event),
+                    Err(RemoteError::Refused { .. } | RemoteError::Malformed(_)) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            let checked = self.verified((site.version, &site.room_id), &received);
+            let wanted = |event: &Pdu| some.iter().any(|id| id == event.event_id());
+            events.extend(checked.await.into_iter().filter(wanted));
+        }
+        Ok(events)
+    }
+
+    /// Fetches the state before an event and makes it a state here.
+    pub(crate) async fn fetch_state(
+        &self,
+        site: &Site,
+        server: &ServerName,
+        event_id: &EventId,
+    ) -> Result<StateId> {
+        let state = self.fetch_state_ids(site, server, event_id).await?;
+        self.state_of(site, state).await
+    }
+
+    /// Fetches the events of the state before an event that are not here, and answers its ids.
+    pub(crate) async fn fetch_state_ids(
+        &self,
+        site: &Site,
+        server: &ServerName,
+        event_id: &EventId,
+    ) -> Result<Vec<OwnedEventId>> {
+        let ids = self.remote().state_ids(server, &site.room_id, event_id);
+        let StateIds { state, auth_chain } = ids.await?;
+        if state.len() + auth_chain.len() > STATE_EVENTS_MAX {
+            return Err(RemoteError::Malformed("a state of too many events".to_owned()).into());
+        }
+        let all: Vec<OwnedEventId> = auth_chain.iter().chain(&state).cloned().collect();
+        let unknown = self.unknown(site, &all).await?;
+        let events = if unknown.len() <= ONE_BY_ONE_MAX {
+            self.fetch_events(site, server, &unknown).await?
+        } else {
+            let answer = self.remote().state(server, &site.room_id, event_id).await?;
+            let mut events = answer.auth_chain;
+            events.extend(answer.state);
+            let wanted: HashSet<&OwnedEventId> = unknown.iter().collect();
+            let checked = self.verified((site.version, &site.room_id), &events).await;
+            checked
+                .into_iter()
+                .filter(|event| wanted.contains(&event.event_id().to_owned()))
+                .collect()
+        };
+        self.keep_outliers(site, events).await?;
+        Ok(state)
+    }
+
+    /// Keeps checked events as outliers, auth events first. What lacks its own auth events is left out.
+    pub(crate) async fn keep_outliers(&self, site: &Site, events: Vec<Pdu>) -> Result<()> {
+        for some in in_order(events, Along::Auth).chunks(HAND_OVER) {
+            let kept = some
+                .iter()
+                .map(|pdu| self.take_in(site.room, Intake::Outlier(pdu.clone())));
+            for (pdu, taken) in some.iter().zip(join_all(kept).await) {
+                if let Taken::Missing(missing) = taken? {
+                    tracing::debug!(event.id = %pdu.event_id(), ?missing, "auth events are missing");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A state of known events, made from the current one. Events that are not here are left out.
+    pub(crate) async fn state_of(&self, site: &Site, ids: Vec<OwnedEventId>) -> Result<StateId> {
+        let snapshot = self.snapshot().await?;
+        let look = self.look(snapshot, site.room).await?;
+        let look = look.ok_or(Error::NoSuchRoom)?;
+        let base = look.head.state;
+        let difference = self.difference_to(&look, ids, base).await?;
+        drop(look);
+        self.make_state(site, base, difference).await
+    }
+
+    /// Which known events have to be set, and which keys taken out, to make a state of these events from another.
+    pub(crate) async fn difference_to(
+        &self,
+        look: &Look,
+        ids: Vec<OwnedEventId>,
+        base: StateId,
+    ) -> Result<(Vec<OwnedEventId>, Vec<(String, String)>)> {
+        let entries = look.states().entries(base).await?;
+        let mut entries: HashSet<EventNo> = entries.into_iter().map(|entry| entry.event).collect();
+        let mut set = Vec::new();
+        let mut keys: HashSet<(String, String)> = HashSet::new();
+        for id in ids {
+            let Some(found) = timeline::find(&*look.snapshot, &id).await? else {
+                continue;
+            };
+            if entries.remove(&found.event) || found.room != look.room {
+                continue;
+            }
+            if let Some((_, row)) = timeline::event(&*look.snapshot, look.room, found.event).await?
+                && let Some((kind, key)) = look.pdu(&row)?.state_key_pair()
+            {
+                keys.insert((kind.to_owned(), key.to_owned()));
+            }
+            set.push(id);
+        }
+        let mut gone: Vec<EventNo> = entries.into_iter().collect();
+        gone.sort_unstable();
+        let mut unset = Vec::new();
+        for row in timeline::events(&*look.snapshot, look.room, &gone).await? {
+            if let Some((kind, key)) = look.pdu(&row)?.state_key_pair() {
+                let key = (kind.to_owned(), key.to_owned());
+                if !keys.contains(&key) {
+                    unset.push(key);
+                }
+            }
+        }
+        Ok((set, unset))
+    }
+
+    pub(crate) async fn make_state(
+        &self,
+        site: &Site,
+        base: StateId,
+        (set, unset): (Vec<OwnedEventId>, Vec<(String, String)>),
+    ) -> Result<StateId> {
+        let mut steps: Vec<NewState> = set
+            .chunks(STATE_CHUNK)
+            .map(|set| NewState {
+                base,
+                set: set.to_vec(),
+                unset: Vec::new(),
+            })
+            .collect();
+        steps.extend(unset.chunks(STATE_CHUNK).map(|unset| NewState {
+            base,
+            set: Vec::new(),
+            unset: unset.to_vec(),
+        }));
+        let mut state = base;
+        for step in steps {
+            let step = NewState {
+                base: state,
+                ..step
+            };
+            match self.take_in(site.room, Intake::State(step)).await? {
+                Taken::State(made) => state = made,
+                other => {
+                    tracing::warn!(?other, "a state could not be put together");
+                    return Err(Error::NoSuchState);
+                }
+            }
+        }
+        Ok(state)
+    }
+
+    /// Those of the events that are not in the store.
+    pub(crate) async fn unknown(
+        &self,
+        site: &Site,
+        ids: &[OwnedEventId],
+    ) -> Result<Vec<OwnedEventId>> {
+        let snapshot = self.snapshot().await?;
+        let mut unknown = Vec::new();
+        for id in ids {
+            let found = timeline::find(&*snapshot, id).await?;
+            if found.is_none_or(|found| found.room != site.room) {
+                unknown.push(id.clone());
+            }
+        }
+        Ok(unknown)
+    }
+
+    /// Those of the events that have no place in the room's history.
+    pub(crate) async fn unplaced(
+        &self,
+        site: &Site,
+        ids: &[OwnedEventId],
+    ) -> Result<Vec<OwnedEventId>> {
+        let snapshot = self.snapshot().await?;
+        let mut unplaced = Vec::new();
+        for id in ids {
+            let found = timeline::find(&*snapshot, id).await?;
+            let place = match found.filter(|found| found.room == site.room) {
+                Some(found) => timeline::whereabouts(&*snapshot, site.room, found.event).await?,
+                None => None,
+            };
+            if !matches!(place, Some(Whereabouts::Placed(_))) {
+                unplaced.push(id.clone());
+            }
+        }
+        Ok(unplaced)
+    }
+}
+
+/// What the auth rules look at besides the state: the auth events, and the create event of version 12.
+fn auth_ids(pdu: &Pdu) -> Vec<OwnedEventId> {
+    let rules = &pdu.version().rules().authorization;
+    let mut ids = pdu.auth_events().to_vec();
+    if rules.room_create_event_id_as_room_id && pdu.kind() != "m.room.create" {
+        ids.extend(create_event_id(pdu));
+    }
+    ids
+}

@@ -1,0 +1,67 @@
+//! Rooms that other servers are in, too: their events come in, ours and our users' wishes go out.
+//!
+//! What comes is checked as far as it can be with the keys at hand, kept in a durable inbox per room (`receive.rs`),
+//! completed by one task per room that may wait for the network (`intake.rs`, `fetch.rs`), and decided by the room's
+//! worker, which may not. Joins and the like over other servers are in `enter.rs` and `import.rs`, those of other
+//! servers' users through us in `accept.rs`, invites in `invite.rs`, history that we lack in `backfill.rs`.
+//!
+//! Knows other servers only through the ports `Remote` and `Keys`.
+
+pub(crate) mod accept;
+pub(crate) mod backfill;
+pub(crate) mod check;
+pub(crate) mod enter;
+pub(crate) mod fetch;
+pub(crate) mod import;
+pub(crate) mod intake;
+pub(crate) mod invite;
+mod nobody;
+pub(crate) mod outsiders;
+pub(crate) mod partial;
+pub(crate) mod receive;
+
+use std::sync::Arc;
+
+use hearth_data::RoomNo;
+use hearth_ports::{Keys, Remote};
+
+use crate::queue::submit;
+use crate::stage::Intent;
+use crate::stage::admit::{Intake, Taken};
+use crate::{Error, Result, Rider, Rooms};
+
+pub use accept::Accepted;
+pub use invite::InviteIn;
+pub use nobody::NoRemote;
+pub use receive::{Transaction, TxnAnswer};
+
+/// How other servers are reached.
+#[derive(Clone)]
+pub struct Federation {
+    /// Their endpoints.
+    pub remote: Arc<dyn Remote>,
+    /// Their keys.
+    pub keys: Arc<dyn Keys>,
+}
+
+impl Default for Federation {
+    fn default() -> Self {
+        Self {
+            remote: Arc::new(NoRemote),
+            keys: Arc::new(NoRemote),
+        }
+    }
+}
+
+impl Rooms {
+    /// Has the room's worker take something in.
+    pub(crate) async fn take_in(&self, room: RoomNo, intake: Intake) -> Result<Taken> {
+        let intent = Intent::Intake(Box::new(intake));
+        let outcome = submit(&self.0, room, intent, Rider::new()).await?;
+        outcome.taken.ok_or(Error::Contended)
+    }
+
+    pub(crate) fn remote(&self) -> &dyn Remote {
+        &*self.0.federation.remote
+    }
+}

@@ -1,0 +1,216 @@
+//! Transactions of other servers: what can be refused at once is, the rest is durable before the answer.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use hearth_data::inbox::{self, OriginTxn};
+use hearth_data::{RoomNo, rooms};
+use hearth_event::{Pdu, RoomVersion, ServerAcl, VerifyError};
+use hearth_store::{Batch, Snapshot};
+use ruma::{OwnedEventId, OwnedRoomId, RoomId, ServerName};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::check::{KeySource, Refused};
+use crate::{Error, Result, Rider, Rooms};
+
+/// Most events of a transaction (server-server API, "Transactions").
+const PDUS_MAX: usize = 50;
+/// Most events of one server that wait in one room's inbox; what is more is refused, and fetched when later events
+/// refer to it.
+const WAITING_PER_ORIGIN_MAX: usize = 1_000;
+/// Most events that wait in one room's inbox.
+const WAITING_MAX: usize = 5_000;
+/// How often a transaction is tried while others of the same server come in.
+const CONFLICTS_MAX: usize = 16;
+
+/// What another server sends.
+#[derive(Clone, Debug, Default)]
+pub struct Transaction {
+    /// Its id for this transaction.
+    pub txn_id: String,
+    /// Events as received.
+    pub pdus: Vec<Box<RawValue>>,
+    /// What is to be written with them: EDUs that must not be lost.
+    pub rider: Rider,
+}
+
+/// Each event that could be read, and why it was refused if it was at once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TxnAnswer(pub Vec<(OwnedEventId, Option<String>)>);
+
+/// A room as far as its inbox is concerned.
+struct Door {
+    room: RoomNo,
+    version: RoomVersion,
+    refusal: Option<&'static str>,
+}
+
+/// An event that may stay.
+struct Incoming {
+    room: RoomNo,
+    json: Bytes,
+}
+
+impl Rooms {
+    /// Takes a transaction of another server in. When this returns, nothing of it can be lost. A transaction that was
+    /// answered before gets the same answer, and nothing is written.
+    pub async fn receive(&self, origin: &ServerName, txn: Transaction) -> Result<TxnAnswer> {
+        if txn.pdus.len() > PDUS_MAX {
+            return Err(Error::TooLarge);
+        }
+        for _ in 0..CONFLICTS_MAX {
+            let snapshot = self.snapshot().await?;
+            let before = inbox::origin_txns(&*snapshot, origin.as_str()).await?;
+            let seen = before.iter().flat_map(|row| &row.0);
+            if let Some(seen) = seen.rev().find(|seen| seen.txn_id == txn.txn_id) {
+                return Ok(answer_again(seen));
+            }
+            let (answer, incoming) = self.judge(&snapshot, origin, &txn.pdus).await?;
+            let mut batch = Batch::new();
+            for (index, event) in (0..).zip(&incoming) {
+                inbox::put(&mut batch, event.room, index, origin.as_str(), &event.json);
+            }
+            batch.append(txn.rider.clone());
+            let row = OriginTxn {
+                txn_id: txn.txn_id.clone(),
+                answer: answer
+                    .0
+                    .iter()
+                    .map(|(id, error)| (id.to_string(), error.clone()))
+                    .collect(),
+            };
+            inbox::put_origin_txn(&mut batch, origin.as_str(), before.as_ref(), row);
+            match self.0.store.commit(batch).await {
+                Ok(_) => {
+                    for event in &incoming {
+                        self.0.intakes.add(event.room, origin.as_str());
+                    }
+                    for event in &incoming {
+                        self.wake_intake(event.room);
+                    }
+                    return Ok(answer);
+                }
+                Err(hearth_store::Error::Conflict) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(Error::Contended)
+    }
+
+    /// Which events may stay, by what can be told without the network.
+    async fn judge(
+        &self,
+        snapshot: &std::sync::Arc<dyn Snapshot>,
+        origin: &ServerName,
+        pdus: &[Box<RawValue>],
+    ) -> Result<(TxnAnswer, Vec<Incoming>)> {
+        let mut doors: HashMap<OwnedRoomId, Option<Door>> = HashMap::new();
+        let mut answer = TxnAnswer::default();
+        let mut incoming = Vec::new();
+        for json in pdus {
+            let Some(room_id) = room_of(json) else {
+                tracing::debug!(%origin, "an event without a room");
+                continue;
+            };
+            if !doors.contains_key(&room_id) {
+                let door = self.door(snapshot, &room_id, origin).await?;
+                doors.insert(room_id.clone(), door);
+            }
+            let Some(Some(door)) = doors.get(&room_id) else {
+                continue;
+            };
+            let Ok(pdu) = Pdu::parse(door.version, json.get().as_bytes()) else {
+                tracing::debug!(%origin, room.id = %room_id, "an event that cannot be read");
+                continue;
+            };
+            let waiting = incoming
+                .iter()
+                .filter(|event: &&Incoming| event.room == door.room)
+                .count();
+            let refusal = match door.refusal {
+                Some(refusal) => Some(refusal.to_owned()),
+                None if self.is_full(door.room, origin, waiting) => {
+                    Some("too many events are waiting".to_owned())
+                }
+                None => self.refusal((door.version, &room_id), json).await,
+            };
+            if refusal.is_none() {
+                incoming.push(Incoming {
+                    room: door.room,
+                    json: Bytes::copy_from_slice(json.get().as_bytes()),
+                });
+            }
+            answer.0.push((pdu.event_id().to_owned(), refusal));
+        }
+        Ok((answer, incoming))
+    }
+
+    /// A room that is known here; `None` if it is not.
+    async fn door(
+        &self,
+        snapshot: &std::sync::Arc<dyn Snapshot>,
+        room_id: &RoomId,
+        origin: &ServerName,
+    ) -> Result<Option<Door>> {
+        let Some(room) = rooms::number(&**snapshot, room_id).await? else {
+            return Ok(None);
+        };
+        let Some(look) = self.look(snapshot.clone(), room).await? else {
+            return Ok(None);
+        };
+        let acl = look
+            .state_event(look.head.state, "m.room.server_acl", "")
+            .await?
+            .map(|(event, _)| ServerAcl::of(&event));
+        let refusal = if look.head.joined_local == 0 {
+            Some("nobody of this server is in the room")
+        } else if acl.is_some_and(|acl| !acl.permits(origin)) {
+            Some("the room's ACL denies the server")
+        } else {
+            None
+        };
+        Ok(Some(Door {
+            room,
+            version: look.version,
+            refusal,
+        }))
+    }
+
+    fn is_full(&self, room: RoomNo, origin: &ServerName, more: usize) -> bool {
+        let (of_origin, all) = self.0.intakes.waiting(room, origin.as_str());
+        of_origin + more >= WAITING_PER_ORIGIN_MAX || all + more >= WAITING_MAX
+    }
+
+    /// Why an event is refused at once. One whose key is not at hand is not: it waits unchecked.
+    async fn refusal(
+        &self,
+        (version, room_id): (RoomVersion, &RoomId),
+        json: &RawValue,
+    ) -> Option<String> {
+        let texts = [json.get().as_bytes()];
+        let checked = self.check((version, room_id), &texts, KeySource::AtHand);
+        match checked.await.pop()? {
+            Ok(_) | Err(Refused::Bad(VerifyError::NoKey(_))) => None,
+            Err(Refused::OtherRoom) => Some("the event is of another room".to_owned()),
+            Err(Refused::Bad(error)) => Some(error.to_string()),
+        }
+    }
+}
+
+fn room_of(json: &RawValue) -> Option<OwnedRoomId> {
+    #[derive(Deserialize)]
+    struct Fields {
+        room_id: OwnedRoomId,
+    }
+    let fields: Fields = serde_json::from_str(json.get()).ok()?;
+    Some(fields.room_id)
+}
+
+fn answer_again(seen: &OriginTxn) -> TxnAnswer {
+    let events = seen.answer.iter().filter_map(|(id, error)| {
+        let id = ruma::EventId::parse(id.as_str()).ok()?;
+        Some((id, error.clone()))
+    });
+    TxnAnswer(events.collect())
+}
