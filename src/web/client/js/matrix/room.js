@@ -217,8 +217,18 @@ export class Room {
     return mine?.origin_server_ts ?? 0;
   }
 
-  /** @returns {string | null} */
+  /** The event after which the unread ones begin; none if all is read, or nothing is known. @returns {string | null} */
   get readUpTo() {
-    return text(this.accountData.get('m.fully_read')?.event_id) || this.receipts.get(this.me) || null;
+    if (this.notifications === 0) return null;
+    const known = text(this.accountData.get('m.fully_read')?.event_id) || this.receipts.get(this.me);
+    if (known) return known;
+    // Nothing was ever marked here: count from the end.
+    let left = this.notifications;
+    for (let at = this.events.length - 1; at > 0; at -= 1) {
+      const event = this.events[at];
+      if (isMessage(event) && !isEdit(event) && event.sender !== this.me) left -= 1;
+      if (left === 0) return this.events[at - 1].event_id;
+    }
+    return null;
   }
 }

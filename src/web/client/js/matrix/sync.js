@@ -1,7 +1,7 @@
 // The loop that asks for news, and goes on by itself when the server or the network was away.
 
 import { Emitter } from '../lib/emitter.js';
-import { MatrixError, pause } from './http.js';
+import { MatrixError, NetworkError, pause } from './http.js';
 
 /** How long the server may hold a request that has no news, and how much longer the answer may take. */
 const POLL_MS = 30_000;
@@ -39,7 +39,9 @@ export class SyncLoop extends Emitter {
     this.stopper = new AbortController();
     this.retry = new AbortController();
     this.hurry = this.hurry.bind(this);
-    this.onOffline = () => this.setStatus('offline');
+    this.poll = new AbortController();
+    // A request that waits would not notice for long that nothing can come.
+    this.onOffline = () => this.poll.abort();
     this.onVisible = () => document.visibilityState === 'visible' && this.hurry();
   }
 
@@ -55,6 +57,7 @@ export class SyncLoop extends Emitter {
     window.removeEventListener('offline', this.onOffline);
     document.removeEventListener('visibilitychange', this.onVisible);
     this.stopper.abort();
+    this.poll.abort();
     this.retry.abort();
   }
 
@@ -82,7 +85,7 @@ export class SyncLoop extends Emitter {
       } catch (error) {
         if (this.stopper.signal.aborted) return;
         if (error instanceof MatrixError && error.status === 401) return;
-        if (!(error instanceof MatrixError)) console.warn('sync', error);
+        if (!isExpected(error)) console.warn('sync', error);
         failures += 1;
         this.setStatus('offline');
         await this.wait(failures);
@@ -93,10 +96,11 @@ export class SyncLoop extends Emitter {
   ask() {
     // After a failure the first question is answered at once, so that the banner goes as soon as it can.
     const timeout = this.since && this.status === 'online' ? POLL_MS : 0;
+    this.poll = new AbortController();
     return this.http.get('/_matrix/client/v3/sync', {
       query: { since: this.since, timeout, filter: FILTER },
       timeoutMs: this.since ? timeout + GRACE_MS : FIRST_MS,
-      signal: this.stopper.signal,
+      signal: this.poll.signal,
     });
   }
 
@@ -107,4 +111,9 @@ export class SyncLoop extends Emitter {
     // Not all clients at once when the server comes back.
     await pause(longest * (0.5 + Math.random() / 2), this.retry.signal).catch(() => {});
   }
+}
+
+/** @param {unknown} error */
+function isExpected(error) {
+  return error instanceof MatrixError || error instanceof NetworkError || (error instanceof DOMException && error.name === 'AbortError');
 }

@@ -31,7 +31,7 @@ export class TimelineView {
     this.room = room;
     this.drawer = new MessageDrawer(client, room, { ...actions, goTo: (id) => this.goTo(id) });
     /** Where the unread ones begin stays where it was when the conversation was opened. */
-    this.readUpTo = room.notifications > 0 ? room.readUpTo : null;
+    this.readUpTo = room.readUpTo;
     this.isAtEnd = true;
     this.isLoading = false;
     this.problem = '';
@@ -89,6 +89,7 @@ export class TimelineView {
     }
   }
 
+  /** Its height is always the same, so that nothing moves. */
   drawTop() {
     const stamp = `${this.isLoading} ${this.problem} ${this.room.before === null}`;
     if (this.top.dataset.stamp === stamp) return;
@@ -117,10 +118,10 @@ export class TimelineView {
     this.scroller.scrollTop = this.scroller.scrollHeight;
   }
 
-  /** The first element in sight and where it is, to put it there again after a change. */
+  /** The first message in sight and where it is, to put it there again after a change. Separators may go. */
   anchor() {
     const top = this.scroller.getBoundingClientRect().top;
-    for (const child of /** @type {HTMLElement[]} */ ([...this.list.children])) {
+    for (const child of /** @type {NodeListOf<HTMLElement>} */ (this.list.querySelectorAll('.message, .event-notice'))) {
       const box = child.getBoundingClientRect();
       if (box.bottom > top) return { key: child.dataset.key ?? '', offset: box.top - top };
     }
