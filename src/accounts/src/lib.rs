@@ -14,6 +14,7 @@ mod authenticate;
 mod devices;
 mod error;
 mod filters;
+mod jobs;
 mod login;
 mod moderation;
 mod openid;
@@ -25,7 +26,9 @@ mod registration_tokens;
 mod sessions;
 mod settings;
 mod shared_secret;
+mod threepids;
 mod tokens;
+mod turn;
 mod uia;
 
 use std::fmt;
@@ -50,8 +53,9 @@ pub use crate::push_rules::{PushRuleError, RuleChange, RulePlace};
 pub use crate::registration::{NewUser, Registered, RegistrationKind};
 pub use crate::registration_tokens::{NewRegistrationToken, RegistrationToken};
 pub use crate::sessions::{NewDevice, RefreshTokens, Refreshed, Session};
-pub use crate::settings::{GuestAccess, PasswordCost, Registration, Settings};
+pub use crate::settings::{GuestAccess, PasswordCost, Policy, Registration, Settings};
 pub use crate::shared_secret::SharedSecretRequest;
+pub use crate::turn::{Turn, TurnCredentials};
 pub use crate::uia::{Challenge, Failure, Flows, Passed, Stage, UiaAnswer, UiaCall};
 
 /// What every operation of this crate returns.

@@ -8,8 +8,10 @@ use hearth_data::tables::LOGIN_TOKENS;
 use hearth_store::Batch;
 use hearth_types::Caller;
 use ruma::{OwnedUserId, UserId};
+use serde_json::{Map, Value};
 
 use crate::sessions::may_have_sessions;
+use crate::uia::text;
 use crate::{Accounts, Error, NewDevice, Result, Session, tokens};
 
 /// How long a login token is good.
@@ -45,6 +47,54 @@ pub enum Login {
     },
     /// By a login token.
     Token(String),
+}
+
+impl Identifier {
+    /// The identifier in a body of `/login` or an `auth` object: `identifier`, or `user`, `medium` and `address` of
+    /// old clients.
+    pub fn from_json(object: &Map<String, Value>) -> Result<Self> {
+        let (fields, kind) = match object.get("identifier") {
+            Some(Value::Object(identifier)) => (identifier, text(identifier, "type")?),
+            None | Some(Value::Null) if object.contains_key("user") => (object, Some("m.id.user")),
+            None | Some(Value::Null) if object.contains_key("address") => {
+                (object, Some("m.id.thirdparty"))
+            }
+            None | Some(Value::Null) => {
+                return Err(Error::IncompleteAuth("identifier"));
+            }
+            Some(_) => {
+                return Err(Error::MalformedAuth(
+                    "identifier is not an object".to_owned(),
+                ));
+            }
+        };
+        let field = |name: &'static str| -> Result<String> {
+            let found = text(fields, name)?;
+            let missing = || Error::IncompleteAuth(name);
+            found.map(str::to_owned).ok_or_else(missing)
+        };
+        match kind {
+            Some("m.id.user") => Ok(Self::User(field("user")?)),
+            Some("m.id.thirdparty") => Ok(Self::Threepid {
+                medium: field("medium")?,
+                address: field("address")?,
+            }),
+            Some("m.id.phone") => {
+                field("country")?;
+                let number = match text(fields, "phone")? {
+                    Some(number) => number.to_owned(),
+                    // The name that it had before r0.4.
+                    None => field("number")?,
+                };
+                Ok(Self::Threepid {
+                    medium: "msisdn".to_owned(),
+                    address: number.chars().filter(char::is_ascii_digit).collect(),
+                })
+            }
+            Some(_) => Ok(Self::Unknown),
+            None => Err(Error::IncompleteAuth("identifier.type")),
+        }
+    }
 }
 
 impl Accounts {

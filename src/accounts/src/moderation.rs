@@ -10,10 +10,8 @@ use hearth_types::UnixMs;
 use ruma::{DeviceId, OwnedUserId, UserId};
 
 use crate::sessions::{Left, logout_some};
+use crate::threepids::THREEPIDS_MAX;
 use crate::{Accounts, Error, Result};
-
-/// How many third-party identifiers a user can have.
-const THREEPIDS_MAX: usize = 50;
 
 /// Which sessions end with a change of the password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,19 +89,6 @@ impl Accounts {
         Ok(rows
             .into_iter()
             .filter_map(|(id, row)| Some(shown(UserId::parse(id).ok()?, &row)))
-            .collect())
-    }
-
-    /// A local user's third-party identifiers as (medium, address, validated at, added at).
-    pub async fn threepid_list(
-        &self,
-        user: &UserId,
-    ) -> Result<Vec<(String, String, UnixMs, UnixMs)>> {
-        let snapshot = self.snapshot().await?;
-        let rows = threepid_list(&*snapshot, user.as_str(), THREEPIDS_MAX).await?;
-        Ok(rows
-            .into_iter()
-            .map(|(medium, address, row)| (medium, address, row.validated_at, row.added_at))
             .collect())
     }
 

@@ -6,6 +6,7 @@ use hearth_data::accounts::users::{UserKind, UserRow, user};
 use hearth_data::accounts::{account_data, users::RegistrationTokenRow};
 use hearth_data::changes::{Change, record};
 use hearth_data::tables::{PROFILES, USERS};
+use hearth_ports::Authenticate;
 use hearth_store::{Batch, Snapshot};
 use hearth_types::UnixMs;
 use ruma::{OwnedUserId, UserId};
@@ -129,6 +130,64 @@ impl Accounts {
                 Ok(session) => return Ok(Registered { user_id, session }),
             }
         }
+    }
+
+    /// The guest whose access token it is, if she may have the name that she asks for: her own.
+    pub async fn guest_of_token(&self, token: &str, username: Option<&str>) -> Result<OwnedUserId> {
+        let caller = self.authenticate(token).await;
+        let guest = caller.ok().filter(|caller| caller.is_guest);
+        let guest = guest.ok_or(Error::UnknownToken)?.user;
+        let username = username.ok_or(Error::IncompleteAuth("username"))?;
+        match username.eq_ignore_ascii_case(guest.localpart()) {
+            true => Ok(guest),
+            false => Err(Error::UserInUse),
+        }
+    }
+
+    /// Makes a guest an ordinary user, with a password and a new session.
+    pub async fn guest_upgrade(
+        &self,
+        guest: &UserId,
+        new: &NewUser,
+        device: Option<&NewDevice>,
+    ) -> Result<Registered> {
+        let now = self.inner.clock.now();
+        let password = match &new.password {
+            Some(password) => Some(self.new_password_hash(password).await?),
+            None => None,
+        };
+        let password = &password;
+        let session = self
+            .decide(|snapshot| async move {
+                let found = user(&*snapshot, guest.as_str()).await?;
+                let before = found.filter(|row| row.kind == UserKind::Guest && !row.deactivated);
+                let before = before.ok_or(Error::UnknownToken)?;
+                let after = UserRow {
+                    kind: UserKind::User,
+                    password: password.clone(),
+                    ..before.clone()
+                };
+                let mut batch = Batch::new();
+                let key = guest.to_string();
+                USERS.expect(&mut batch, &key, Some(&before));
+                let token = new.registration_token.as_deref();
+                self.spend_registration_token(&*snapshot, &mut batch, token, now)
+                    .await?;
+                let session = match device {
+                    Some(device) => {
+                        let owner = (guest, &before);
+                        Some(self.mint(&*snapshot, &mut batch, owner, device).await?)
+                    }
+                    None => None,
+                };
+                USERS.put(&mut batch, &key, &after);
+                Ok((batch, session))
+            })
+            .await?;
+        Ok(Registered {
+            user_id: guest.to_owned(),
+            session,
+        })
     }
 
     async fn register_draft(&self, draft: &Draft<'_>) -> Result<Option<Session>> {

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use ruma::OwnedServerName;
 
+use crate::Turn;
+
 /// Who may register.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Registration {
@@ -57,6 +59,21 @@ impl PasswordCost {
     };
 }
 
+/// A document that new users have to agree to, in one language.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// One word for the document, the same in all languages.
+    pub id: String,
+    /// Its version.
+    pub version: String,
+    /// The language.
+    pub language: String,
+    /// What it is called.
+    pub name: String,
+    /// Where it is.
+    pub url: String,
+}
+
 /// The settings of this crate.
 #[derive(Clone)]
 pub struct Settings {
@@ -68,6 +85,10 @@ pub struct Settings {
     pub guests: GuestAccess,
     /// The secret with which `/_synapse/admin/v1/register` may be used. `None`: not at all.
     pub shared_secret: Option<String>,
+    /// What new users have to agree to.
+    pub terms: Vec<Policy>,
+    /// Through which server calls find their way.
+    pub turn: Option<Turn>,
     /// How long an access token is good before it has to be refreshed, for clients that can. `None`: for ever.
     pub access_token_lifetime: Option<Duration>,
     /// Shortest password, in characters.
@@ -86,6 +107,8 @@ impl Settings {
             registration: Registration::default(),
             guests: GuestAccess::default(),
             shared_secret: None,
+            terms: Vec::new(),
+            turn: None,
             access_token_lifetime: Some(Duration::from_secs(60 * 60)),
             password_length_min: 8,
             password_cost: PasswordCost::default(),

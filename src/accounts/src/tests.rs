@@ -1,6 +1,7 @@
 //! Tests of the crate through its public functions, on the store in memory.
 
 mod data;
+mod jobs;
 mod push;
 mod registering;
 mod sessions;

@@ -38,6 +38,8 @@ pub enum Stage {
     Dummy,
     /// `m.login.registration_token`
     RegistrationToken,
+    /// `m.login.terms`
+    Terms,
 }
 
 impl Stage {
@@ -47,13 +49,20 @@ impl Stage {
             Self::Password => "m.login.password",
             Self::Dummy => "m.login.dummy",
             Self::RegistrationToken => "m.login.registration_token",
+            Self::Terms => "m.login.terms",
         }
     }
 
-    fn from_name(name: &str) -> Option<Self> {
-        [Self::Password, Self::Dummy, Self::RegistrationToken]
-            .into_iter()
-            .find(|stage| stage.name() == name)
+    /// The stage of a name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [
+            Self::Password,
+            Self::Dummy,
+            Self::RegistrationToken,
+            Self::Terms,
+        ]
+        .into_iter()
+        .find(|stage| stage.name() == name)
     }
 }
 
@@ -68,6 +77,16 @@ impl Flows {
     pub const DUMMY: Self = Self(&[&[Stage::Dummy]]);
     /// A registration token.
     pub const REGISTRATION_TOKEN: Self = Self(&[&[Stage::RegistrationToken]]);
+    /// Agreement to the terms.
+    pub const TERMS: Self = Self(&[&[Stage::Terms]]);
+    /// A registration token, and agreement to the terms.
+    pub const REGISTRATION_TOKEN_AND_TERMS: Self =
+        Self(&[&[Stage::RegistrationToken, Stage::Terms]]);
+
+    /// Whether a stage is part of any of the flows.
+    pub fn contain(self, stage: Stage) -> bool {
+        self.0.iter().any(|flow| flow.contains(&stage))
+    }
 }
 
 /// A request that needs authentication.
@@ -166,6 +185,19 @@ impl State {
         self.sessions.insert(id, session);
     }
 
+    fn finish(&mut self, id: &str, flows: Flows) -> Step {
+        let Some(session) = self.sessions.get(id) else {
+            return Step::Gone;
+        };
+        let complete = |flow: &&[Stage]| flow.iter().all(|stage| session.completed.contains(stage));
+        match flows.0.iter().any(complete) {
+            true => self
+                .remove(id)
+                .map_or(Step::Gone, |session| Step::Done(Box::new(session))),
+            false => Step::Further,
+        }
+    }
+
     fn expire(&mut self, now: UnixMs) {
         while let Some((until, id)) = self.order.pop_front() {
             let full = self.order.len() >= SESSIONS_MAX || self.bodies_bytes > BODIES_BYTES_MAX;
@@ -230,14 +262,23 @@ impl Sessions {
             session.completed.push(stage);
         }
         session.registration_token = token.or_else(|| session.registration_token.take());
-        let completed = session.completed.clone();
-        let complete = |flow: &&[Stage]| flow.iter().all(|stage| completed.contains(stage));
-        match flows.0.iter().any(complete) {
-            true => state
-                .remove(id)
-                .map_or(Step::Gone, |session| Step::Done(Box::new(session))),
-            false => Step::Further,
+        state.finish(id, flows)
+    }
+
+    /// Notes a stage as passed in a page of the browser; the session goes on with the client's next request.
+    fn passed_aside(&self, id: &str, stage: Stage, token: Option<String>) {
+        let mut state = self.state();
+        if let Some(session) = state.sessions.get_mut(id) {
+            if !session.completed.contains(&stage) {
+                session.completed.push(stage);
+            }
+            session.registration_token = token.or_else(|| session.registration_token.take());
         }
+    }
+
+    /// The session, if its stages complete a flow: it is over then.
+    fn complete(&self, id: &str, flows: Flows) -> Step {
+        self.state().finish(id, flows)
     }
 
     /// How many sessions have shown a registration token and are not complete.
@@ -265,10 +306,13 @@ enum Step {
 impl Accounts {
     /// The flows of registration, unless it is closed.
     pub fn registration_flows(&self) -> Result<Flows> {
-        match self.inner.settings.registration {
-            crate::Registration::Closed => Err(Error::RegistrationClosed),
-            crate::Registration::Token => Ok(Flows::REGISTRATION_TOKEN),
-            crate::Registration::Open => Ok(Flows::DUMMY),
+        let settings = &self.inner.settings;
+        match (settings.registration, settings.terms.is_empty()) {
+            (crate::Registration::Closed, _) => Err(Error::RegistrationClosed),
+            (crate::Registration::Token, true) => Ok(Flows::REGISTRATION_TOKEN),
+            (crate::Registration::Token, false) => Ok(Flows::REGISTRATION_TOKEN_AND_TERMS),
+            (crate::Registration::Open, true) => Ok(Flows::DUMMY),
+            (crate::Registration::Open, false) => Ok(Flows::TERMS),
         }
     }
 
@@ -356,8 +400,12 @@ impl Accounts {
         auth: &Map<String, Value>,
     ) -> Result<UiaAnswer> {
         let Some(kind) = text(auth, "type")? else {
-            // The client asks how far it is.
-            return Ok(self.challenge(call, id, None));
+            // The client asks how far it is, or goes on after a page in the browser.
+            return Ok(match self.inner.uia.complete(&id, call.flows) {
+                Step::Done(session) => passed(*session),
+                Step::Further => self.challenge(call, id, None),
+                Step::Gone => self.begin(call, Map::new(), Some(Failure::UnknownSession)),
+            });
         };
         let stage = Stage::from_name(kind)
             .filter(|stage| call.flows.0.iter().any(|flow| flow.contains(stage)));
@@ -372,10 +420,7 @@ impl Accounts {
             }
         };
         match self.inner.uia.passed(&id, stage, token, call.flows) {
-            Step::Done(session) => Ok(UiaAnswer::Passed(Passed {
-                body: session.body,
-                registration_token: session.registration_token,
-            })),
+            Step::Done(session) => Ok(passed(*session)),
             Step::Further => Ok(self.challenge(call, id, None)),
             Step::Gone => Ok(self.begin(call, Map::new(), Some(Failure::UnknownSession))),
         }
@@ -396,6 +441,56 @@ impl Accounts {
         })
     }
 
+    /// Whose session it is, to be told before a stage is passed in a page of the browser. `Ok(None)`: of nobody who is
+    /// logged in. `Err(UnknownSession)` if it is not known or over.
+    pub fn uia_session_user(&self, session: &str) -> Result<Option<OwnedUserId>, Failure> {
+        let known = self.inner.uia.load(session, self.inner.clock.now());
+        known
+            .map(|session| session.user)
+            .ok_or(Failure::UnknownSession)
+    }
+
+    /// Passes a stage in a page of the browser. `text` is what the page asked for: a password or a token.
+    pub async fn uia_aside(
+        &self,
+        id: &str,
+        stage: Stage,
+        answer: &str,
+    ) -> Result<Result<(), Failure>> {
+        let user = match self.uia_session_user(id) {
+            Ok(user) => user,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        let tried = match (stage, user) {
+            (Stage::Dummy | Stage::Terms, _) => Ok(None),
+            (Stage::RegistrationToken, _) => {
+                match self.registration_token_free(answer, id).await? {
+                    true => Ok(Some(answer.to_owned())),
+                    false => Err(Failure::RegistrationToken),
+                }
+            }
+            (Stage::Password, None) => Err(Failure::UnknownStage),
+            (Stage::Password, Some(user)) => {
+                let identifier = Identifier::User(user.to_string());
+                match self.verify_password(&identifier, answer).await {
+                    Ok(_) => Ok(None),
+                    Err(Error::BadCredentials | Error::Deactivated) => Err(Failure::Credentials),
+                    Err(error) => return Err(error),
+                }
+            }
+        };
+        match tried {
+            Ok(token) => {
+                self.inner.uia.passed_aside(id, stage, token);
+                Ok(Ok(()))
+            }
+            Err(failure) => {
+                self.inner.uia.failed(id);
+                Ok(Err(failure))
+            }
+        }
+    }
+
     /// Tries one stage: the registration token that it showed, or why it failed.
     async fn try_stage(
         &self,
@@ -405,8 +500,8 @@ impl Accounts {
         auth: &Map<String, Value>,
     ) -> Result<Result<Option<String>, Failure>> {
         match stage {
-            Stage::Dummy => Ok(Ok(None)),
-            Stage::Password => self.try_password(call, auth).await,
+            Stage::Dummy | Stage::Terms => Ok(Ok(None)),
+            Stage::Password => self.try_password(call.caller, auth).await,
             Stage::RegistrationToken => {
                 let token = text(auth, "token")?;
                 let token = token.ok_or_else(|| Error::IncompleteAuth("token"))?;
@@ -420,14 +515,14 @@ impl Accounts {
 
     async fn try_password(
         &self,
-        call: &UiaCall<'_>,
+        caller: Option<&Caller>,
         auth: &Map<String, Value>,
     ) -> Result<Result<Option<String>, Failure>> {
         let password = text(auth, "password")?;
         let password = password.ok_or_else(|| Error::IncompleteAuth("password"))?;
         let identifier = Identifier::from_json(auth)?;
         match self.verify_password(&identifier, password).await {
-            Ok((user, _)) if call.caller.is_some_and(|caller| caller.user == user) => Ok(Ok(None)),
+            Ok((user, _)) if caller.is_some_and(|caller| caller.user == user) => Ok(Ok(None)),
             Ok(_) => Err(Error::UiaForeign("authenticated as another user")),
             Err(Error::BadCredentials | Error::Deactivated) => Ok(Err(Failure::Credentials)),
             Err(error) => Err(error),
@@ -446,45 +541,17 @@ impl Accounts {
     }
 }
 
+/// The end of a session.
+fn passed(session: Session) -> UiaAnswer {
+    UiaAnswer::Passed(Passed {
+        body: session.body,
+        registration_token: session.registration_token,
+    })
+}
+
 enum Continued {
     Known,
     Over(Map<String, Value>),
-}
-
-impl Identifier {
-    /// The identifier in a body of `/login` or an `auth` object: `identifier`, or `user`, `medium` and `address` of
-    /// old clients.
-    pub fn from_json(object: &Map<String, Value>) -> Result<Self> {
-        let (fields, kind) = match object.get("identifier") {
-            Some(Value::Object(identifier)) => (identifier, text(identifier, "type")?),
-            None | Some(Value::Null) if object.contains_key("user") => (object, Some("m.id.user")),
-            None | Some(Value::Null) if object.contains_key("address") => {
-                (object, Some("m.id.thirdparty"))
-            }
-            None | Some(Value::Null) => {
-                return Err(Error::IncompleteAuth("identifier"));
-            }
-            Some(_) => {
-                return Err(Error::MalformedAuth(
-                    "identifier is not an object".to_owned(),
-                ));
-            }
-        };
-        let field = |name: &'static str| -> Result<String> {
-            let found = text(fields, name)?;
-            let missing = || Error::IncompleteAuth(name);
-            found.map(str::to_owned).ok_or_else(missing)
-        };
-        match kind {
-            Some("m.id.user") => Ok(Self::User(field("user")?)),
-            Some("m.id.thirdparty") => Ok(Self::Threepid {
-                medium: field("medium")?,
-                address: field("address")?,
-            }),
-            Some(_) => Ok(Self::Unknown),
-            None => Err(Error::IncompleteAuth("identifier.type")),
-        }
-    }
 }
 
 fn parse_body(json: &[u8]) -> Result<Map<String, Value>> {
@@ -499,7 +566,7 @@ fn parse_body(json: &[u8]) -> Result<Map<String, Value>> {
     serde_json::from_slice(json).map_err(|error| Error::MalformedAuth(error.to_string()))
 }
 
-fn text<'a>(object: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>> {
+pub(crate) fn text<'a>(object: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>> {
     match object.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),

@@ -12,6 +12,8 @@ pub(crate) fn check(config: &Config) -> Result<(), Error> {
     names(config)?;
     listeners(config)?;
     open_registration(config)?;
+    documents(config)?;
+    calls(config)?;
     sizes(config)?;
     rates(config)
 }
@@ -85,6 +87,67 @@ fn open_registration(config: &Config) -> Result<(), Error> {
          registration.open = false, or registration.token_required = true, or confirm it with \
          registration.allow_open = true"
     ))
+}
+
+/// Terms and contacts.
+fn documents(config: &Config) -> Result<(), Error> {
+    let mut seen = std::collections::HashSet::new();
+    for policy in &config.terms {
+        let named = format!("terms `{}`", policy.id);
+        let opaque = |text: &str| {
+            let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+            (1..=255).contains(&text.len()) && text.bytes().all(allowed)
+        };
+        if !opaque(&policy.id) || !opaque(&policy.version) {
+            return conflict(format!(
+                "{named}: id and version have 1 to 255 of the characters A-Z, a-z, 0-9 and -._~"
+            ));
+        }
+        if !policy.url.starts_with("https://") && !policy.url.starts_with("http://") {
+            return conflict(format!("{named}: url has to begin with https://"));
+        }
+        if policy.language == "version" || policy.language.is_empty() {
+            return conflict(format!("{named}: language has to be one, such as \"en\""));
+        }
+        if !seen.insert((&policy.id, &policy.language)) {
+            return conflict(format!("{named} is there twice in `{}`", policy.language));
+        }
+        let same = |other: &&crate::Policy| other.id == policy.id;
+        if config
+            .terms
+            .iter()
+            .filter(same)
+            .any(|other| other.version != policy.version)
+        {
+            return conflict(format!("{named} has two versions"));
+        }
+    }
+    let contacts = &config.well_known.contacts;
+    match contacts
+        .iter()
+        .any(|contact| contact.matrix_id.is_none() && contact.email_address.is_none())
+    {
+        true => conflict("well_known.contacts: each needs matrix_id or email_address"),
+        false => Ok(()),
+    }
+}
+
+fn calls(config: &Config) -> Result<(), Error> {
+    let turn = &config.turn;
+    for uri in &turn.uris {
+        if !uri.starts_with("turn:") && !uri.starts_with("turns:") {
+            return conflict(format!(
+                "turn.uris: `{uri}` has to begin with turn: or turns:"
+            ));
+        }
+    }
+    if turn.uris.is_empty() != turn.shared_secret.is_none() {
+        return conflict("turn.uris and turn.shared_secret (or its file) go together");
+    }
+    if turn.seconds == 0 {
+        return conflict("turn.seconds has to be at least 1");
+    }
+    Ok(())
 }
 
 fn sizes(config: &Config) -> Result<(), Error> {

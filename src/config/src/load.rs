@@ -69,15 +69,29 @@ impl Sources {
 
 /// Replaces each `…_file` by what is in it.
 fn read_secrets(config: &mut Config) -> Result<(), Error> {
-    let registration = &mut config.registration;
-    if let Some(path) = registration.shared_secret_file.take() {
-        if registration.shared_secret.is_some() {
-            return Err(Error::Conflict(
-                "registration.shared_secret and registration.shared_secret_file are both set: keep one"
-                    .to_owned(),
-            ));
+    let Config {
+        registration, turn, ..
+    } = config;
+    let secrets = [
+        (
+            "registration",
+            &mut registration.shared_secret,
+            &mut registration.shared_secret_file,
+        ),
+        (
+            "turn",
+            &mut turn.shared_secret,
+            &mut turn.shared_secret_file,
+        ),
+    ];
+    for (table, secret, file) in secrets {
+        let Some(path) = file.take() else { continue };
+        if secret.is_some() {
+            return Err(Error::Conflict(format!(
+                "{table}.shared_secret and {table}.shared_secret_file are both set: keep one"
+            )));
         }
-        registration.shared_secret = Some(Secret::new(read(&path)?.trim()));
+        *secret = Some(Secret::new(read(&path)?.trim()));
     }
     Ok(())
 }

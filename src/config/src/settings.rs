@@ -33,6 +33,10 @@ pub struct Config {
     pub well_known: WellKnown,
     /// Who may make an account.
     pub registration: Registration,
+    /// What has to be agreed to before.
+    pub terms: Vec<Policy>,
+    /// Where calls find a way through firewalls.
+    pub turn: Turn,
     /// New rooms.
     pub room: Room,
     /// How much one user or address may ask.
@@ -70,6 +74,58 @@ pub struct WellKnown {
     pub client: Option<String>,
     /// The `host:port` that other servers are sent to.
     pub server: Option<String>,
+    /// A page that helps users.
+    pub support_page: Option<String>,
+    /// Whom users can ask.
+    pub contacts: Vec<Contact>,
+}
+
+/// `[[well_known.contacts]]`: at least one of the two ways.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Contact {
+    /// What for: `m.role.admin`, `m.role.security`, or a name of one's own.
+    pub role: String,
+    /// A Matrix user id.
+    pub matrix_id: Option<String>,
+    /// An e-mail address.
+    pub email_address: Option<String>,
+}
+
+/// `[[terms]]`: a document that has to be agreed to at registration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Policy {
+    /// One word for the document, the same for all its translations.
+    pub id: String,
+    /// The document's version.
+    #[serde(deserialize_with = "crate::value::text")]
+    pub version: String,
+    /// The language of name and text, such as `en`.
+    #[serde(default = "english")]
+    pub language: String,
+    /// What the document is called.
+    pub name: String,
+    /// Where it is.
+    pub url: String,
+}
+
+fn english() -> String {
+    "en".to_owned()
+}
+
+/// `[turn]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Turn {
+    /// Addresses such as `turn:turn.example.org?transport=udp`.
+    pub uris: Vec<String>,
+    /// coturn's `static-auth-secret`.
+    pub shared_secret: Option<Secret>,
+    /// The file that holds `shared_secret`.
+    pub shared_secret_file: Option<PathBuf>,
+    /// How long credentials are good.
+    pub seconds: u32,
 }
 
 /// `[registration]`.
@@ -82,6 +138,8 @@ pub struct Registration {
     pub allow_open: bool,
     /// A registration token is asked for.
     pub token_required: bool,
+    /// Whether there are guests: accounts without a password that may do little.
+    pub guests: bool,
     /// Lets its holder make accounts and administrators through `/_synapse/admin/v1/register`.
     pub shared_secret: Option<Secret>,
     /// The file that holds `shared_secret`.
@@ -196,6 +254,8 @@ impl Default for Config {
             tls: Tls::default(),
             well_known: WellKnown::default(),
             registration: Registration::default(),
+            terms: Vec::new(),
+            turn: Turn::default(),
             room: Room::default(),
             rate_limits: RateLimits::default(),
             limits: Limits::default(),
@@ -213,8 +273,20 @@ impl Default for Registration {
             open: true,
             allow_open: false,
             token_required: false,
+            guests: false,
             shared_secret: None,
             shared_secret_file: None,
+        }
+    }
+}
+
+impl Default for Turn {
+    fn default() -> Self {
+        Self {
+            uris: Vec::new(),
+            shared_secret: None,
+            shared_secret_file: None,
+            seconds: 24 * 60 * 60,
         }
     }
 }

@@ -135,6 +135,15 @@ impl ApiError {
         )
     }
 
+    /// 403 `M_GUEST_ACCESS_FORBIDDEN`: not for guests.
+    pub fn guest_access_forbidden() -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "M_GUEST_ACCESS_FORBIDDEN",
+            "Guests cannot do this",
+        )
+    }
+
     /// 403 `M_FORBIDDEN`.
     pub fn forbidden(message: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, "M_FORBIDDEN", message)

@@ -19,7 +19,7 @@ use ruma::api::auth_scheme::{
 use ruma::api::{IncomingRequest, Metadata};
 
 use crate::rate_limit::{Class, Key};
-use crate::{ApiError, ClientAddress, Gate, json};
+use crate::{ApiError, ClientAddress, Gate, guest, json};
 
 /// Largest JSON body where nothing else is set, in bytes.
 pub const JSON_BODY_BYTES_MAX_DEFAULT: usize = 4 << 20;
@@ -151,6 +151,13 @@ where
         }
         (TokenUse::Optional, None) | (TokenUse::Ignored, _) => None,
     };
+    let is_guest = caller.as_ref().is_some_and(|caller| caller.is_guest);
+    if is_guest
+        && <T::Authentication as Scheme>::TOKEN == TokenUse::Required
+        && !guest::may_ask(request.method(), request.uri(), request.extensions())
+    {
+        return Err(ApiError::guest_access_forbidden());
+    }
     let payer = match &caller {
         Some(caller) => Key::User(caller.user.clone()),
         None => Key::address(client.0),

@@ -81,6 +81,7 @@ mod error;
 mod extract;
 mod frame;
 mod gate;
+mod guest;
 mod json;
 mod metrics;
 mod rate_limit;

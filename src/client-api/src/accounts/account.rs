@@ -1,18 +1,17 @@
-//! The account itself: who am I, password, deactivation, third-party identifiers, OpenID.
+//! The account itself: who am I, password, deactivation, OpenID.
 
 use axum::Router;
 use axum::extract::{FromRef, State};
 use hearth_accounts::{Accounts, Erase, Flows, Logout};
 use hearth_http::{ApiError, Gate, RawJson, Ruma, RumaResponse, route};
 use ruma::api::client::account::{
-    ThirdPartyIdRemovalStatus, change_password, deactivate, get_3pids, request_openid_token, whoami,
+    ThirdPartyIdRemovalStatus, change_password, deactivate, request_openid_token, whoami,
 };
 use ruma::authentication::TokenType;
-use serde_json::{Value, json};
 
 use super::error::accounts_error;
 use super::uia::authenticated;
-use super::{answer, done, must_be};
+use super::{done, must_be};
 use crate::unparsed::Unparsed;
 
 pub(super) fn router<S>() -> Router<S>
@@ -25,7 +24,6 @@ where
     let router = route::<whoami::v3::Request, _, _, _>(router, whoami);
     let router = route::<change_password::v3::Request, _, _, _>(router, change_password);
     let router = route::<deactivate::v3::Request, _, _, _>(router, deactivate);
-    let router = route::<get_3pids::v3::Request, _, _, _>(router, threepids);
     route::<request_openid_token::v3::Request, _, _, _>(router, openid_token)
 }
 
@@ -85,30 +83,6 @@ async fn deactivate(
         false => ThirdPartyIdRemovalStatus::NoSupport,
     };
     Ok(RumaResponse(deactivate::v3::Response::new(unbound)))
-}
-
-/// GET /_matrix/client/v3/account/3pid
-async fn threepids(
-    State(accounts): State<Accounts>,
-    request: Ruma<get_3pids::v3::Request>,
-) -> Result<RawJson, ApiError> {
-    let caller = request.caller()?;
-    let threepids = accounts
-        .threepid_list(&caller.user)
-        .await
-        .map_err(accounts_error)?;
-    let threepids: Vec<Value> = threepids
-        .into_iter()
-        .map(|(medium, address, validated_at, added_at)| {
-            json!({
-                "medium": medium,
-                "address": address,
-                "validated_at": validated_at.0,
-                "added_at": added_at.0,
-            })
-        })
-        .collect();
-    answer(&json!({ "threepids": threepids }))
 }
 
 /// POST /_matrix/client/v3/user/{userId}/openid/request_token

@@ -7,10 +7,13 @@ mod devices;
 mod error;
 mod filters;
 mod login;
+mod pages;
 mod profile;
 mod push_rules;
 mod register;
+mod threepids;
 mod uia;
+mod voip;
 
 use axum::Router;
 use axum::extract::FromRef;
@@ -38,7 +41,10 @@ where
         .merge(login::router())
         .merge(profile::router())
         .merge(push_rules::router())
+        .merge(pages::router())
         .merge(register::router())
+        .merge(threepids::router())
+        .merge(voip::router())
 }
 
 /// What `GET /capabilities` says of accounts, by the names of the capabilities.

@@ -60,10 +60,18 @@ async fn register(
     }
     let flows = accounts.registration_flows().map_err(accounts_error)?;
     // Before the user goes through the flow for nothing.
-    if let Some(username) = &first.username {
-        let available = accounts.username_available(username).await;
-        available.map_err(accounts_error)?;
-    }
+    let guest = match (&first.guest_access_token, &first.username) {
+        (Some(token), username) => {
+            let guest = accounts.guest_of_token(token, username.as_deref()).await;
+            Some(guest.map_err(accounts_error)?)
+        }
+        (None, Some(username)) => {
+            let available = accounts.username_available(username).await;
+            available.map_err(accounts_error)?;
+            None
+        }
+        (None, None) => None,
+    };
     let passed = authenticated((&gate, &accounts), &request, flows).await?;
     let new = NewUser {
         username: passed.request.username.clone(),
@@ -71,7 +79,12 @@ async fn register(
         registration_token: passed.registration_token,
         ..NewUser::default()
     };
-    registered(&accounts, new, &passed.request).await
+    let Some(guest) = guest else {
+        return registered(&accounts, new, &passed.request).await;
+    };
+    let device = device(&passed.request, RegistrationKind::User);
+    let upgraded = accounts.guest_upgrade(&guest, &new, device.as_ref()).await;
+    answer(&registration(upgraded.map_err(accounts_error)?))
 }
 
 async fn registered(
@@ -79,21 +92,26 @@ async fn registered(
     new: NewUser,
     request: &register::v3::Request,
 ) -> Result<RawJson, ApiError> {
+    let device = device(request, new.kind);
+    let registered = accounts.register(new, device.as_ref()).await;
+    answer(&registration(registered.map_err(accounts_error)?))
+}
+
+/// The device to log in on, if one is wanted.
+fn device(request: &register::v3::Request, kind: RegistrationKind) -> Option<NewDevice> {
     let device = NewDevice {
         // Guests have a device of the server's choice.
         device_id: request
             .device_id
             .clone()
-            .filter(|_| new.kind != RegistrationKind::Guest),
+            .filter(|_| kind != RegistrationKind::Guest),
         display_name: request.initial_device_display_name.clone(),
         refresh: match request.refresh_token {
             true => RefreshTokens::Supported,
             false => RefreshTokens::Unsupported,
         },
     };
-    let device = (!request.inhibit_login).then_some(&device);
-    let registered = accounts.register(new, device).await;
-    answer(&registration(registered.map_err(accounts_error)?))
+    (!request.inhibit_login).then_some(device)
 }
 
 fn registration(registered: Registered) -> Map<String, Value> {

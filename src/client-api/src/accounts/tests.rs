@@ -2,6 +2,8 @@
 
 mod account;
 mod fuzz;
+mod guests;
+mod pages;
 mod sessions;
 
 use std::sync::Arc;
@@ -45,7 +47,7 @@ impl FromRef<Handles> for Accounts {
 
 /// A server.
 pub(super) struct Api {
-    router: Router,
+    pub(super) router: Router,
     pub(super) accounts: Accounts,
 }
 

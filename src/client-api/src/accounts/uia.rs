@@ -1,6 +1,6 @@
 //! User-interactive authentication on the wire.
 
-use hearth_accounts::{Accounts, Challenge, Failure, Flows, UiaAnswer, UiaCall};
+use hearth_accounts::{Accounts, Challenge, Failure, Flows, Policy, Stage, UiaAnswer, UiaCall};
 use hearth_http::{ApiError, Gate, Ruma};
 use http::StatusCode;
 use ruma::api::IncomingRequest;
@@ -38,7 +38,7 @@ pub(super) async fn authenticated<T: IncomingRequest>(
         flows,
     };
     match accounts.uia(call).await.map_err(accounts_error)? {
-        UiaAnswer::Challenged(challenge) => Err(challenged(&challenge)),
+        UiaAnswer::Challenged(challenge) => Err(challenged(&challenge, &accounts.settings().terms)),
         UiaAnswer::Passed(passed) => {
             let body = Value::Object(passed.body).to_string();
             Ok(Authenticated {
@@ -49,7 +49,7 @@ pub(super) async fn authenticated<T: IncomingRequest>(
     }
 }
 
-fn challenged(challenge: &Challenge) -> ApiError {
+fn challenged(challenge: &Challenge, terms: &[Policy]) -> ApiError {
     let flows = challenge.flows.0.iter();
     let flows: Vec<Value> = flows
         .map(|stages| {
@@ -65,7 +65,11 @@ fn challenged(challenge: &Challenge) -> ApiError {
     let mut fields = serde_json::Map::new();
     fields.insert("session".to_owned(), json!(challenge.session));
     fields.insert("flows".to_owned(), json!(flows));
-    fields.insert("params".to_owned(), json!({}));
+    let mut params = serde_json::Map::new();
+    if challenge.flows.contain(Stage::Terms) {
+        params.insert(Stage::Terms.name().to_owned(), policies(terms));
+    }
+    fields.insert("params".to_owned(), Value::Object(params));
     fields.insert("completed".to_owned(), json!(completed));
     if let Some(failure) = challenge.failure {
         let (errcode, message) = failed(failure);
@@ -75,7 +79,18 @@ fn challenged(challenge: &Challenge) -> ApiError {
     ApiError::from_fields(StatusCode::UNAUTHORIZED, fields)
 }
 
-fn failed(failure: Failure) -> (&'static str, &'static str) {
+/// What is to be agreed to, by document and language.
+fn policies(terms: &[Policy]) -> Value {
+    let mut policies = json!({});
+    for policy in terms {
+        let document = &mut policies[&policy.id];
+        document["version"] = policy.version.as_str().into();
+        document[&policy.language] = json!({ "name": policy.name, "url": policy.url });
+    }
+    json!({ "policies": policies })
+}
+
+pub(super) fn failed(failure: Failure) -> (&'static str, &'static str) {
     match failure {
         Failure::Credentials => ("M_FORBIDDEN", "Wrong password"),
         Failure::RegistrationToken => ("M_UNAUTHORIZED", "Invalid registration token"),

@@ -248,3 +248,41 @@ fn each_setting_without_a_default_has_a_valid_example() {
         .extract::<Config>()
         .expect("the examples parse");
 }
+
+#[test]
+fn terms_contacts_and_calls_are_checked() {
+    let policy = |fields: &str| format!("[[terms]]\nid = \"p\"\nname = \"P\"\n{fields}\n");
+    let good = policy("version = 1\nurl = \"https://a.test\"");
+    let config = load(&good).expect("valid");
+    assert_eq!(config.terms[0].language, "en");
+    assert_eq!(config.terms[0].version, "1");
+    for (text, complaint) in [
+        (format!("{good}{good}"), "twice"),
+        (
+            format!(
+                "{good}{}",
+                policy("version = 2\nlanguage = \"de\"\nurl = \"https://a\"")
+            ),
+            "two versions",
+        ),
+        (policy("version = 1\nurl = \"ftp://a\""), "url"),
+        (
+            policy("version = \"a b\"\nurl = \"https://a\""),
+            "characters",
+        ),
+        ("[turn]\nuris = [\"turn:a\"]".to_owned(), "go together"),
+        ("[turn]\nshared_secret = \"a\"".to_owned(), "go together"),
+        (
+            "[turn]\nuris = [\"a\"]\nshared_secret = \"a\"".to_owned(),
+            "turn:",
+        ),
+        ("[turn]\nseconds = 0".to_owned(), "turn.seconds"),
+        (
+            "[well_known]\ncontacts = [{ role = \"m.role.admin\" }]".to_owned(),
+            "matrix_id",
+        ),
+    ] {
+        let error = refusal(&text);
+        assert!(error.contains(complaint), "{error}");
+    }
+}
