@@ -43,6 +43,29 @@ pub enum JobRow {
         /// Whether it is a direct chat.
         is_direct: bool,
     },
+    /// Rooms: a room says that another replaced it, or the other way round; settings follow those who are in both.
+    Upgraded {
+        /// The old room.
+        from: String,
+        /// The new room.
+        to: String,
+        /// Only this user's.
+        user: Option<String>,
+    },
+    /// Rooms: a room does not want guests any more.
+    GuestsLeave {
+        /// The room.
+        room: RoomNo,
+    },
+    /// Accounts: what a user has set for a room she has set for the one that replaced it.
+    CarryOver {
+        /// The user.
+        user: String,
+        /// The old room.
+        from: String,
+        /// The new room.
+        to: String,
+    },
 }
 rows!(JobRow = 1);
 

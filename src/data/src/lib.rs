@@ -17,6 +17,7 @@ pub mod partial;
 pub mod reach;
 pub mod receipts;
 pub mod relations;
+pub mod reports;
 pub mod rooms;
 pub mod row;
 pub mod state;

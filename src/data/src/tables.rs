@@ -24,6 +24,7 @@ use crate::partial::PartialRow;
 use crate::reach::AuthLinks;
 use crate::receipts::{ReceiptAtKey, ReceiptRow};
 use crate::relations::{AnnotationKey, RelationRow, ThreadRow};
+use crate::reports::ReportRow;
 use crate::rooms::{AliasRow, RoomHead};
 use crate::row::Json;
 use crate::state::{Node, RoomItem};
@@ -151,6 +152,11 @@ pub const PUSH_RULES_AT: Table<(String, Position, ()), Json> =
 /// (user, filter id) → a filter. Written by `accounts`; read by `sync`.
 pub const FILTERS: Table<(String, String), Json> = Table::new(0x4f, "filters", Profile::Point);
 
+/// (report's number) → a report of a room, an event or a user. Written by `rooms`; read and removed by administrators.
+pub const REPORTS: Table<((), Position, ()), ReportRow> = Table::new(0x50, "reports", Profile::Log);
+/// User → how many of her reports are kept. Written with them; read by `rooms` for the quota.
+pub const REPORT_COUNTS: Table<String, i64> = Table::new(0x51, "report_counts", Profile::Point);
+
 // State and reachability.
 
 /// (room, number) → a part of the map of states. Written by `state::StateWriter`; swept when no state needs it.
@@ -241,6 +247,8 @@ pub const CATALOGUE: &[TableInfo] = &[
     ACCOUNT_DATA_COUNTS.info(),
     PUSH_RULES_AT.info(),
     FILTERS.info(),
+    REPORTS.info(),
+    REPORT_COUNTS.info(),
     RECEIPTS.info(),
     RECEIPTS_AT.info(),
     COUNTS.info(),

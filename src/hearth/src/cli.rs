@@ -64,6 +64,9 @@ pub(crate) enum Verb {
     /// Look at rooms.
     #[command(subcommand)]
     Room(RoomVerb),
+    /// What users reported.
+    #[command(subcommand)]
+    Report(ReportVerb),
     /// Copies of the store.
     #[command(subcommand)]
     Backup(BackupVerb),
@@ -161,6 +164,18 @@ pub(crate) enum RoomVerb {
     Show {
         /// Its id.
         room: String,
+    },
+}
+
+/// `hearth report`
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub(crate) enum ReportVerb {
+    /// List all reports of rooms, messages and users, oldest first.
+    List,
+    /// Remove a report that was dealt with.
+    Remove {
+        /// Its number.
+        number: u64,
     },
 }
 

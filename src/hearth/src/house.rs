@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hearth_accounts::{Accounts, PasswordCost, Registration};
-use hearth_client_api::discovery::Discovery;
+use hearth_accounts::{Accounts, GuestAccess, PasswordCost, Policy, Registration, Turn};
+use hearth_client_api::discovery::{Contact, Discovery};
 use hearth_config::Config;
 use hearth_data::state::States;
 use hearth_data::tables::CATALOGUE;
@@ -125,6 +125,8 @@ impl House {
                 discovery: Discovery {
                     client: config.well_known.client.clone(),
                     server: config.well_known.server.clone(),
+                    support_page: config.well_known.support_page.clone(),
+                    contacts: contacts(config),
                 },
             },
             federation: hearth_federation_api::Parts { own_keys },
@@ -161,6 +163,15 @@ fn accounts_settings(config: &Config, identity: &Identity) -> Result<hearth_acco
     let shared_secret = config.registration.shared_secret.as_ref();
     let mut settings = hearth_accounts::Settings::new(identity.server_name.clone());
     settings.registration = registration;
+    if config.registration.guests {
+        settings.guests = GuestAccess::Allowed;
+    }
+    settings.terms = config.terms.iter().map(policy).collect();
+    settings.turn = config.turn.shared_secret.as_ref().map(|secret| Turn {
+        uris: config.turn.uris.clone(),
+        shared_secret: secret.expose().to_owned(),
+        lifetime: Duration::from_secs(config.turn.seconds.into()),
+    });
     settings.shared_secret = shared_secret.map(|secret| secret.expose().to_owned());
     settings.password_cost = PasswordCost {
         memory_kib,
@@ -168,6 +179,26 @@ fn accounts_settings(config: &Config, identity: &Identity) -> Result<hearth_acco
         lanes: 1,
     };
     Ok(settings)
+}
+
+fn policy(policy: &hearth_config::Policy) -> Policy {
+    Policy {
+        id: policy.id.clone(),
+        version: policy.version.clone(),
+        language: policy.language.clone(),
+        name: policy.name.clone(),
+        url: policy.url.clone(),
+    }
+}
+
+fn contacts(config: &Config) -> Vec<Contact> {
+    let contacts = config.well_known.contacts.iter();
+    let contacts = contacts.map(|contact| Contact {
+        role: contact.role.clone(),
+        matrix_id: contact.matrix_id.clone(),
+        email_address: contact.email_address.clone(),
+    });
+    contacts.collect()
 }
 
 fn rooms_settings(

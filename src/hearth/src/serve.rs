@@ -94,6 +94,13 @@ fn start_workers(house: &House) {
     house
         .tasks
         .spawn(async move { rooms.run_jobs(shutdown).await });
+    let (accounts, shutdown) = (
+        house.handles.client.accounts.clone(),
+        house.shutdown.clone(),
+    );
+    house
+        .tasks
+        .spawn(async move { accounts.run_jobs(shutdown).await });
 }
 
 /// Whoever waits for news when the server is told to stop is sent away, to come back later.

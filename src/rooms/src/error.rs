@@ -39,6 +39,9 @@ pub enum Error {
     /// The room has no state event of this type and key.
     #[error("state event not found")]
     NoSuchState,
+    /// There is no such local user.
+    #[error("there is no such user")]
+    NoSuchUser,
     /// The alias leads nowhere.
     #[error("no such alias")]
     NoSuchAlias,

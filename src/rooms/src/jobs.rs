@@ -155,6 +155,14 @@ impl Rooms {
             }
             JobRow::SpreadProfile { user } => self.in_rooms(user, Action::Renew).await,
             JobRow::LeaveAllRooms { user, .. } => self.in_rooms(user, Action::Leave).await,
+            JobRow::Upgraded { from, to, user } => {
+                self.follow_upgrade((from, to), user.as_deref()).await
+            }
+            JobRow::GuestsLeave { room } => self.guests_leave(*room).await,
+            JobRow::CarryOver { .. } => {
+                tracing::error!("a job of accounts was given to rooms");
+                Ok(())
+            }
         }
     }
 
@@ -231,7 +239,7 @@ fn is_wanted(action: Action, membership: &MembershipState) -> bool {
 }
 
 /// A room that refuses will refuse again; other failures are worth another try.
-fn settle(result: Result<()>) -> Result<()> {
+pub(crate) fn settle(result: Result<()>) -> Result<()> {
     match result {
         Err(error @ (Error::Store(_) | Error::Stopping | Error::Busy | Error::Contended)) => {
             Err(error)

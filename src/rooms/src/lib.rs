@@ -9,6 +9,7 @@
 //!
 //! Knows no HTTP and no readers: whoever wants to know what happened follows the change log.
 
+mod aftermath;
 mod aliases;
 mod content;
 mod create;
@@ -19,10 +20,12 @@ mod hierarchy;
 mod jobs;
 mod members;
 mod membership;
+mod people;
 mod queue;
 mod read;
 mod relate;
 pub mod remote;
+mod reports;
 mod send;
 mod stage;
 mod summary;
@@ -56,8 +59,10 @@ pub use hearth_store::Error as StoreError;
 pub use hierarchy::{Children, HierarchyPage, HierarchyQuery, HierarchyRoom};
 pub use members::{At, JoinedMember, MemberFilter, MutualRooms};
 pub use membership::TargetChange;
+pub use people::{People, Person};
 pub use read::StateFormat;
-pub use send::{NewEvent, NewState, RedactRequest};
+pub use reports::{Report, Reported};
+pub use send::{NewEvent, NewState, RedactOf, RedactRequest};
 pub use summary::RoomSummary;
 pub use upgrade::Upgrade;
 

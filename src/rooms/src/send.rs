@@ -1,5 +1,6 @@
 //! Sending: message events, state events, redactions.
 
+use hearth_data::timeline;
 use hearth_data::txns::TxnKey;
 use hearth_event::canonical::{Object, Value};
 use hearth_event::power::creators;
@@ -94,7 +95,10 @@ impl Rooms {
         target: &EventId,
         request: RedactRequest<'_>,
     ) -> Result<OwnedEventId> {
-        let RedactRequest { reason, txn_id } = request;
+        let RedactRequest { reason, txn_id, of } = request;
+        if of == RedactOf::Herself && !self.is_by(target, &sender.user).await? {
+            return Err(Error::Suspended);
+        }
         let path = format!("redact/{room_id}/{target}/{txn_id}");
         let reason = reason.map(|reason| ("reason".to_owned(), reason.into()));
         let draft = Draft {
@@ -107,6 +111,20 @@ impl Rooms {
         let txn = Some(txn(sender, txn_id, path));
         self.write_event(room_id, EventAsk { draft, txn }, Rider::new())
             .await
+    }
+
+    /// Whether an event is here and somebody's own.
+    async fn is_by(&self, event_id: &EventId, user: &ruma::UserId) -> Result<bool> {
+        let snapshot = self.snapshot().await?;
+        let Some(found) = timeline::find(&*snapshot, event_id).await? else {
+            return Ok(false);
+        };
+        let Some((_, row)) = timeline::event(&*snapshot, found.room, found.event).await? else {
+            return Ok(false);
+        };
+        let look = self.look(snapshot, found.room).await?;
+        let event = look.ok_or(Error::NoSuchRoom)?.pdu(&row)?;
+        Ok(event.sender() == user)
     }
 
     async fn write_event(
@@ -129,6 +147,18 @@ pub struct RedactRequest<'a> {
     pub reason: Option<&'a str>,
     /// The client's transaction id.
     pub txn_id: &'a str,
+    /// Whose events may be redacted.
+    pub of: RedactOf,
+}
+
+/// Whose events somebody may redact.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RedactOf {
+    /// As the room allows.
+    #[default]
+    Anybody,
+    /// Only her own: she is suspended.
+    Herself,
 }
 
 fn txn(sender: &Sender, txn_id: &str, path: String) -> Txn {

@@ -11,6 +11,7 @@ use std::collections::{HashMap, HashSet};
 use hearth_data::append::{
     Admitted, EventRow, LocalMember, MemberChange, RoomBatch, Standing, TxnRef, append,
 };
+use hearth_data::jobs::{self, Owner};
 use hearth_data::members::{self, THIS_COMMIT, UserRoomRow};
 use hearth_data::reach::{Indexed, ReachWriter};
 use hearth_data::relations::{Annotation, ThreadRow};
@@ -28,6 +29,7 @@ use ruma::{OwnedEventId, OwnedUserId, RoomId, UserId};
 
 use admit::{Found, Intake};
 
+use crate::aftermath::{Around, jobs_of};
 use crate::membership::MemberAsk;
 use crate::queue::Outcome;
 use crate::relate::Relating;
@@ -36,6 +38,8 @@ use crate::{Error, Inner, Result, Rider, content};
 
 /// Operations that one request may need, most of them for a new trie of the state.
 const OPS_RESERVE: usize = 400;
+/// Where the numbers of jobs that events lead to begin; those below are for the callers' own.
+const FIRST_JOB: u32 = 1_000;
 /// Bytes that one request may need: an event and its rows.
 const BYTES_RESERVE: usize = 512 << 10;
 
@@ -93,6 +97,7 @@ pub(crate) struct Stage<'a> {
     early_redactions: HashMap<OwnedEventId, EventNo>,
     pub(crate) user_rooms: HashMap<String, UserRoomRow>,
     txns: HashMap<TxnKey, OwnedEventId>,
+    jobs: u32,
     pub(crate) threads: HashMap<EventNo, Option<ThreadRow>>,
     /// Made in this commit, and taken away in it.
     pub(crate) annotations: HashSet<Annotation>,
@@ -143,6 +148,7 @@ impl<'a> Stage<'a> {
             early_redactions: HashMap::new(),
             user_rooms: HashMap::new(),
             txns: HashMap::new(),
+            jobs: FIRST_JOB,
             threads: HashMap::new(),
             annotations: HashSet::new(),
             unannotated: HashSet::new(),
@@ -360,8 +366,10 @@ impl<'a> Stage<'a> {
             relates_to: relating.as_ref().map(Relating::row),
         };
         let row = staged_row(number, &admitted);
+        let joins = joining(admitted.member.as_ref());
         let (_, place) = append(&mut self.batch, admitted);
         self.is_written = true;
+        self.stage_jobs(&pdu, joins.as_deref());
         if let Some(txn) = txn {
             self.stage_txn(txn, &pdu);
         }
@@ -379,6 +387,21 @@ impl<'a> Stage<'a> {
             self.redact(redaction, number);
         }
         Ok(event_id)
+    }
+
+    fn stage_jobs(&mut self, pdu: &Pdu, joins: Option<&str>) {
+        let around = Around {
+            room: self.view.room,
+            create: self.view.create(),
+            replaced: pdu
+                .state_key_pair()
+                .and_then(|(kind, key)| self.view.pdu(kind, key)),
+            joins,
+        };
+        for job in jobs_of(pdu, around) {
+            jobs::put(self.batch.ops(), Owner::Rooms, self.jobs, &job);
+            self.jobs += 1;
+        }
     }
 
     fn replaced(&self) -> Vec<EventNo> {
@@ -564,6 +587,16 @@ impl<'a> Stage<'a> {
         };
         self.events.insert(redacted.event_id().to_owned(), staged);
     }
+}
+
+/// The local user who joins with a change.
+fn joining(member: Option<&MemberChange>) -> Option<String> {
+    let member = member.filter(|member| {
+        member.local.is_some()
+            && member.after == MembershipState::Join
+            && member.before != Some(MembershipState::Join)
+    });
+    member.map(|member| member.user.clone())
 }
 
 /// An event's row as it will be read by those that come later in the same commit.

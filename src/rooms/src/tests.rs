@@ -1,9 +1,11 @@
 //! Tests through the public functions, on the memory store.
 
+mod aftermath;
 mod creating;
 mod fixture;
 mod members;
 mod passing;
+mod people;
 mod presence;
 mod sending;
 mod together;

@@ -1,4 +1,6 @@
-//! What a client asks first: which server, which versions, what it can do.
+//! What a client asks first: which server, which versions, what it can do, whom to ask for help.
+
+mod third_party;
 
 use axum::extract::{FromRef, State};
 use axum::routing::get;
@@ -21,6 +23,21 @@ pub struct Discovery {
     pub client: Option<String>,
     /// `host:port` of the server-server API.
     pub server: Option<String>,
+    /// A page that helps users.
+    pub support_page: Option<String>,
+    /// Whom they can ask.
+    pub contacts: Vec<Contact>,
+}
+
+/// Somebody who runs this server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contact {
+    /// What for.
+    pub role: String,
+    /// A Matrix user id.
+    pub matrix_id: Option<String>,
+    /// An e-mail address.
+    pub email_address: Option<String>,
 }
 
 /// All endpoints of this module.
@@ -34,7 +51,9 @@ where
     let router = Router::new()
         .route("/_matrix/client/versions", get(versions))
         .route("/.well-known/matrix/client", get(well_known_client))
-        .route("/.well-known/matrix/server", get(well_known_server));
+        .route("/.well-known/matrix/server", get(well_known_server))
+        .route("/.well-known/matrix/support", get(well_known_support))
+        .merge(third_party::router());
     route::<get_capabilities::v3::Request, _, _, _>(router, capabilities)
 }
 
@@ -62,6 +81,33 @@ async fn well_known_client(State(discovery): State<Discovery>) -> Result<Json<Va
         .client
         .ok_or_else(|| ApiError::not_found("No client address is set"))?;
     Ok(Json(json!({ "m.homeserver": { "base_url": base_url } })))
+}
+
+/// GET /.well-known/matrix/support
+async fn well_known_support(State(discovery): State<Discovery>) -> Result<Json<Value>, ApiError> {
+    if discovery.support_page.is_none() && discovery.contacts.is_empty() {
+        return Err(ApiError::not_found("No contact is set"));
+    }
+    let mut support = json!({});
+    if let Some(page) = &discovery.support_page {
+        support["support_page"] = page.as_str().into();
+    }
+    if !discovery.contacts.is_empty() {
+        let contacts: Vec<Value> = discovery.contacts.iter().map(contact).collect();
+        support["contacts"] = contacts.into();
+    }
+    Ok(Json(support))
+}
+
+fn contact(contact: &Contact) -> Value {
+    let mut shown = json!({ "role": contact.role });
+    if let Some(id) = &contact.matrix_id {
+        shown["matrix_id"] = id.as_str().into();
+    }
+    if let Some(address) = &contact.email_address {
+        shown["email_address"] = address.as_str().into();
+    }
+    shown
 }
 
 /// GET /.well-known/matrix/server

@@ -27,9 +27,11 @@ pub(super) fn rooms_error(error: Error) -> ApiError {
         | Error::Forbidden(_)
         | Error::Refused(_)
         | Error::RemoteUnavailable => ApiError::forbidden(message),
-        Error::NoServerInRoom | Error::NoSuchEvent | Error::NoSuchState | Error::NoSuchAlias => {
-            ApiError::not_found(message)
-        }
+        Error::NoServerInRoom
+        | Error::NoSuchEvent
+        | Error::NoSuchState
+        | Error::NoSuchUser
+        | Error::NoSuchAlias => ApiError::not_found(message),
         Error::AliasTaken => ApiError::new(StatusCode::CONFLICT, "M_UNKNOWN", message),
         Error::BadAlias(_) => bad_request("M_BAD_ALIAS"),
         Error::Invalid(_) => bad_request("M_INVALID_PARAM"),

@@ -3,7 +3,7 @@
 use axum::Router;
 use axum::extract::{FromRef, State};
 use hearth_http::{ApiError, Gate, RawJson, Ruma, route};
-use hearth_rooms::{NewEvent, RedactRequest, Rooms, Sender};
+use hearth_rooms::{NewEvent, RedactOf, RedactRequest, Rooms, Sender};
 use ruma::api::client::message::send_message_event;
 use ruma::api::client::redact::redact_event;
 
@@ -36,16 +36,21 @@ async fn send(
     Ok(event_id(&sent.map_err(rooms_error)?))
 }
 
-/// PUT /_matrix/client/v3/rooms/{roomId}/redact/{eventId}/{txnId}. A suspended user may redact.
+/// PUT /_matrix/client/v3/rooms/{roomId}/redact/{eventId}/{txnId}. A suspended user may redact her own events.
 async fn redact(
     State(rooms): State<Rooms>,
     request: Ruma<redact_event::v3::Request>,
 ) -> Result<RawJson, ApiError> {
-    let sender = Sender::from(request.caller()?);
+    let caller = request.caller()?;
+    let sender = Sender::from(caller);
     let body = &request.body;
     let redaction = RedactRequest {
         reason: body.reason.as_deref(),
         txn_id: body.txn_id.as_str(),
+        of: match caller.is_suspended {
+            true => RedactOf::Herself,
+            false => RedactOf::Anybody,
+        },
     };
     let redacted = rooms
         .redact(&sender, &body.room_id, &body.event_id, redaction)

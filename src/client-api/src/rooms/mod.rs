@@ -8,7 +8,9 @@ mod error;
 mod events;
 mod members;
 mod membership;
+mod people;
 mod presence;
+mod reports;
 mod spaces;
 mod state;
 
@@ -36,6 +38,8 @@ where
         .merge(events::router())
         .merge(members::router())
         .merge(membership::router())
+        .merge(people::router())
+        .merge(reports::router())
         .merge(spaces::router())
         .merge(presence::router())
         .merge(state::router())

@@ -2,6 +2,7 @@
 
 mod api;
 mod fuzz;
+mod people;
 mod reading;
 mod spaces;
 

@@ -50,6 +50,19 @@ impl Value for ProfileRow {
     }
 }
 
+/// Profiles in the order of their users' ids, after a given one (`""`: from the beginning), at most `limit`.
+pub async fn after(
+    snapshot: &dyn Snapshot,
+    after: &str,
+    limit: usize,
+) -> Result<Vec<(String, ProfileRow)>> {
+    let mut range = PROFILES.prefix(&());
+    if !after.is_empty() {
+        range.from = PROFILES.prefix(&after.to_owned()).to;
+    }
+    PROFILES.range(snapshot, range, limit).await
+}
+
 /// A local user's profile. Every user has one, an empty one if nothing is set.
 pub async fn profile(snapshot: &dyn Snapshot, user: &str) -> Result<Option<ProfileRow>> {
     PROFILES.get(snapshot, &user.to_owned()).await

@@ -13,7 +13,8 @@ impl Check<'_> {
         self.access_tokens().await?;
         self.refresh_tokens().await?;
         self.account_data().await?;
-        self.account_data_counts().await
+        self.account_data_counts().await?;
+        self.report_counts().await
     }
 
     async fn devices(&mut self) -> Result<()> {
@@ -122,6 +123,33 @@ impl Check<'_> {
             }
         }
         self.counted(counts).await
+    }
+
+    async fn report_counts(&mut self) -> Result<()> {
+        // One number for each user who ever reported anything; reports are few.
+        let mut counts: BTreeMap<String, i64> = BTreeMap::new();
+        let mut range = t::REPORTS.prefix(&());
+        while let Some(rows) = self.page(&t::REPORTS, &mut range).await? {
+            for (_, row) in rows {
+                *counts.entry(row.reporter).or_default() += 1;
+            }
+        }
+        let mut range = t::REPORT_COUNTS.prefix(&());
+        while let Some(rows) = self.page(&t::REPORT_COUNTS, &mut range).await? {
+            for (user, said) in rows {
+                let count = counts.remove(&user).unwrap_or(0);
+                self.hold(said == count, Invariant::Accounts, || {
+                    format!("{user} has made {count} reports, counted are {said}")
+                });
+            }
+        }
+        for (user, count) in counts {
+            self.problem(
+                Invariant::Accounts,
+                format!("{user} has made {count} reports, which are not counted"),
+            );
+        }
+        Ok(())
     }
 
     async fn counted(&mut self, counts: BTreeMap<String, i64>) -> Result<()> {

@@ -68,6 +68,8 @@ pub(super) fn readers() -> Vec<Reader> {
         reader(&t::ACCOUNT_DATA_COUNTS),
         reader(&t::PUSH_RULES_AT),
         reader(&t::FILTERS),
+        reader(&t::REPORTS),
+        reader(&t::REPORT_COUNTS),
         reader(&t::RECEIPTS),
         reader(&t::RECEIPTS_AT),
         reader(&t::COUNTS),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::cli::{BackupVerb, RoomVerb, TokenVerb, UserVerb, Verb};
+use crate::cli::{BackupVerb, ReportVerb, RoomVerb, TokenVerb, UserVerb, Verb};
 use crate::error::{Doing, Error, Result};
 
 /// One command, as it goes over the socket.
@@ -47,6 +47,10 @@ pub(crate) enum Command {
     RoomShow {
         room: String,
     },
+    ReportList,
+    ReportRemove {
+        number: u64,
+    },
     BackupCreate {
         folder: PathBuf,
     },
@@ -68,6 +72,8 @@ impl Command {
             },
             Verb::Room(RoomVerb::List) => Self::RoomList,
             Verb::Room(RoomVerb::Show { room }) => Self::RoomShow { room: room.clone() },
+            Verb::Report(ReportVerb::List) => Self::ReportList,
+            Verb::Report(ReportVerb::Remove { number }) => Self::ReportRemove { number: *number },
             Verb::Backup(BackupVerb::Create { folder }) => Self::BackupCreate {
                 // The server has another working folder.
                 folder: std::path::absolute(folder).doing("the folder's path is not usable")?,

@@ -18,6 +18,7 @@ impl House {
     pub(crate) fn operator(&self, config: &Config) -> Operator {
         Operator {
             accounts: self.handles.client.accounts.clone(),
+            rooms: self.handles.client.rooms.clone(),
             store: Arc::clone(&self.store),
             server_name: config.server_name.clone(),
         }

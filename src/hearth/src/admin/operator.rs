@@ -11,6 +11,7 @@ use hearth_accounts::{
 use hearth_data::RoomNo;
 use hearth_data::rooms::{self, RoomHead};
 use hearth_data::tables::ROOM_HEADS;
+use hearth_rooms::{Report, Reported, Rooms};
 use hearth_store::Backend;
 use hearth_store_rocksdb::RocksBackend;
 use hearth_types::{Clock, Ids, SystemClock};
@@ -31,6 +32,7 @@ const ALIASES_SHOWN_MAX: usize = 50;
 #[derive(Clone)]
 pub(crate) struct Operator {
     pub(crate) accounts: Accounts,
+    pub(crate) rooms: Rooms,
     pub(crate) store: Arc<RocksBackend>,
     pub(crate) server_name: String,
 }
@@ -60,9 +62,33 @@ impl Operator {
             Command::TokenDelete { token } => self.token_delete(&token).await,
             Command::RoomList => self.room_list().await,
             Command::RoomShow { room } => self.room_show(&room).await,
+            Command::ReportList => self.report_list().await,
+            Command::ReportRemove { number } => self.report_remove(number).await,
             Command::BackupCreate { folder } => {
                 backup::create(&self.store, &self.server_name, &folder).await
             }
+        }
+    }
+
+    async fn report_list(&self) -> Result<String> {
+        let mut text = String::new();
+        let mut after = 0;
+        loop {
+            let page = self.rooms.report_list(after, PAGE).await;
+            let page = page.doing("could not list the reports")?;
+            text.extend(page.iter().map(report_lines));
+            match page.last() {
+                Some(last) if page.len() == PAGE => after = last.number,
+                _ => return Ok(text),
+            }
+        }
+    }
+
+    async fn report_remove(&self, number: u64) -> Result<String> {
+        let removed = self.rooms.report_remove(number).await;
+        match removed.doing("could not remove the report")? {
+            true => Ok("removed\n".to_owned()),
+            false => Err(Error::refused("there is no such report")),
         }
     }
 
@@ -229,6 +255,27 @@ impl Operator {
         }
         Ok(text)
     }
+}
+
+/// A report on two lines. What users wrote is quoted, so that it cannot play tricks on a terminal.
+fn report_lines(report: &Report) -> String {
+    let Report {
+        number,
+        reporter,
+        at,
+        reason,
+        ..
+    } = report;
+    let what = match &report.reported {
+        Reported::Room(room) => format!("room {room:?}"),
+        Reported::User(user) => format!("user {user:?}"),
+        Reported::Event {
+            room,
+            event,
+            sender,
+        } => format!("event {event:?} of {sender:?} in {room:?}"),
+    };
+    format!("{number} at {at} ms by {reporter:?}: {what}\n    {reason:?}\n")
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

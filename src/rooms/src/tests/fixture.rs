@@ -192,6 +192,7 @@ impl House {
         let request = RedactRequest {
             reason: Some("a reason"),
             txn_id: &txn_id,
+            of: crate::RedactOf::Anybody,
         };
         self.rooms
             .redact(&sender(name), room, target, request)

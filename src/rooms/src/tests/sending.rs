@@ -282,6 +282,7 @@ async fn a_redaction_of_nothing_needs_power() {
     let request = RedactRequest {
         reason: None,
         txn_id: "1",
+        of: crate::RedactOf::Anybody,
     };
     let bob = house
         .rooms
