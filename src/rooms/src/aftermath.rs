@@ -4,6 +4,7 @@
 //! room that no longer wants guests is left by them.
 
 use hearth_data::accounts::users::{UserKind, user};
+use hearth_data::append::MemberChange;
 use hearth_data::jobs::{self, JobRow, Owner};
 use hearth_data::{RoomNo, members, rooms};
 use hearth_event::Pdu;
@@ -13,10 +14,14 @@ use ruma::events::room::member::MembershipState;
 use ruma::{OwnedUserId, RoomId, UserId};
 
 use crate::membership::{Action, MemberAsk};
+use crate::stage::Stage;
 use crate::{Result, Rider, Rooms, content};
 
 /// How many members are looked at at once.
 const PAGE: usize = 256;
+
+/// Where the numbers of jobs that events lead to begin; those below are for the callers' own.
+pub(crate) const FIRST_JOB: u32 = 1_000;
 
 /// What has to be known besides an event to say what it leads to.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +62,44 @@ pub(crate) fn jobs_of(event: &Pdu, around: Around<'_>) -> Vec<JobRow> {
         jobs.push(JobRow::GuestsLeave { room: around.room });
     }
     jobs
+}
+
+/// The local user who joins with a change.
+pub(crate) fn joining(member: Option<&MemberChange>) -> Option<String> {
+    let member = member.filter(|member| {
+        member.local.is_some()
+            && member.after == MembershipState::Join
+            && member.before != Some(MembershipState::Join)
+    });
+    member.map(|member| member.user.clone())
+}
+
+impl Stage<'_> {
+    /// Puts the jobs to which an event leads into its commit, before its state is known as the current one.
+    pub(crate) fn stage_jobs(&mut self, event: &Pdu, joins: Option<&str>) {
+        let around = Around {
+            room: self.room(),
+            create: self.view.create(),
+            replaced: event
+                .state_key_pair()
+                .and_then(|(kind, key)| self.view.pdu(kind, key)),
+            joins,
+        };
+        for job in jobs_of(event, around) {
+            let index = self.jobs;
+            jobs::put(self.ops(), Owner::Rooms, index, &job);
+            self.jobs += 1;
+        }
+    }
+
+    /// The same for an event that came from elsewhere.
+    pub(crate) async fn stage_jobs_of_received(&mut self, event: &Pdu) -> Result<()> {
+        if event.is("m.room.guest_access", "") {
+            self.load(&[("m.room.guest_access", "")]).await?;
+        }
+        self.stage_jobs(event, None);
+        Ok(())
+    }
 }
 
 /// The room that a room says it replaces.

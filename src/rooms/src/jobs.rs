@@ -181,6 +181,7 @@ impl Rooms {
                     target: user.clone(),
                     reason: None,
                     further: Object::new(),
+                    third_party: None,
                 };
                 self.change_member(room, ask, Rider::new())
             });

@@ -29,6 +29,7 @@ mod reports;
 mod send;
 mod stage;
 mod summary;
+mod third_party;
 mod upgrade;
 mod view;
 mod visible;

@@ -75,6 +75,8 @@ pub(crate) struct MemberAsk {
     pub(crate) reason: Option<String>,
     /// Further content of the member event; what the server writes itself wins.
     pub(crate) further: Object,
+    /// What an identity server signed for somebody who was invited by an address and joins.
+    pub(crate) third_party: Option<Object>,
 }
 
 impl MemberAsk {
@@ -86,6 +88,7 @@ impl MemberAsk {
             target: user.to_owned(),
             reason,
             further: Object::new(),
+            third_party: None,
         }
     }
 }
@@ -141,11 +144,17 @@ impl Rooms {
             .map(content::object)
             .transpose()?
             .unwrap_or_default();
+        let third_party = match further.get("third_party_signed") {
+            Some(Value::Object(signed)) => Some(signed.clone()),
+            None | Some(Value::Null) => None,
+            Some(_) => return Err(Error::BadContent("`third_party_signed` is not an object")),
+        };
         for field in SET_BY_SERVER {
             further.remove(field);
         }
         let ask = MemberAsk {
             further,
+            third_party,
             ..MemberAsk::of_self(Action::Join(guest), &caller.user, reason)
         };
         self.enter(room, via, ask).await
@@ -243,6 +252,7 @@ impl Rooms {
             target: target.to_owned(),
             reason,
             further: Object::new(),
+            third_party: None,
         };
         self.change_member(room, ask, Rider::new()).await
     }
@@ -296,6 +306,9 @@ pub(crate) async fn decide(stage: &mut Stage<'_>, ask: &MemberAsk) -> Result<Opt
             ("m.room.member", ask.sender.as_str()),
         ])
         .await?;
+    if let Some(signed) = &ask.third_party {
+        crate::third_party::invite(stage, &ask.target, signed).await?;
+    }
     let current = stage
         .view
         .pdu("m.room.member", ask.target.as_str())
@@ -371,7 +384,7 @@ fn check(ask: &MemberAsk, membership: Option<&MembershipState>) -> Result<Option
     }
 }
 
-fn member(membership: MembershipState) -> Object {
+pub(crate) fn member(membership: MembershipState) -> Object {
     Object::from([("membership".to_owned(), membership.as_str().into())])
 }
 
@@ -383,7 +396,11 @@ fn with_reason(mut content: Object, ask: &MemberAsk) -> Object {
 }
 
 /// Adds what a local user's profile says.
-async fn with_profile(stage: &Stage<'_>, user: &UserId, mut content: Object) -> Result<Object> {
+pub(crate) async fn with_profile(
+    stage: &Stage<'_>,
+    user: &UserId,
+    mut content: Object,
+) -> Result<Object> {
     if stage.inner.is_local(user) {
         add_profile(stage.snapshot, user, &mut content).await?;
     }

@@ -11,7 +11,6 @@ use std::collections::{HashMap, HashSet};
 use hearth_data::append::{
     Admitted, EventRow, LocalMember, MemberChange, RoomBatch, Standing, TxnRef, append,
 };
-use hearth_data::jobs::{self, Owner};
 use hearth_data::members::{self, THIS_COMMIT, UserRoomRow};
 use hearth_data::reach::{Indexed, ReachWriter};
 use hearth_data::relations::{Annotation, ThreadRow};
@@ -29,7 +28,7 @@ use ruma::{OwnedEventId, OwnedUserId, RoomId, UserId};
 
 use admit::{Found, Intake};
 
-use crate::aftermath::{Around, jobs_of};
+use crate::aftermath::{FIRST_JOB, joining};
 use crate::membership::MemberAsk;
 use crate::queue::Outcome;
 use crate::relate::Relating;
@@ -38,8 +37,6 @@ use crate::{Error, Inner, Result, Rider, content};
 
 /// Operations that one request may need, most of them for a new trie of the state.
 const OPS_RESERVE: usize = 400;
-/// Where the numbers of jobs that events lead to begin; those below are for the callers' own.
-const FIRST_JOB: u32 = 1_000;
 /// Bytes that one request may need: an event and its rows.
 const BYTES_RESERVE: usize = 512 << 10;
 
@@ -97,7 +94,7 @@ pub(crate) struct Stage<'a> {
     early_redactions: HashMap<OwnedEventId, EventNo>,
     pub(crate) user_rooms: HashMap<String, UserRoomRow>,
     txns: HashMap<TxnKey, OwnedEventId>,
-    jobs: u32,
+    pub(crate) jobs: u32,
     pub(crate) threads: HashMap<EventNo, Option<ThreadRow>>,
     /// Made in this commit, and taken away in it.
     pub(crate) annotations: HashSet<Annotation>,
@@ -389,21 +386,6 @@ impl<'a> Stage<'a> {
         Ok(event_id)
     }
 
-    fn stage_jobs(&mut self, pdu: &Pdu, joins: Option<&str>) {
-        let around = Around {
-            room: self.view.room,
-            create: self.view.create(),
-            replaced: pdu
-                .state_key_pair()
-                .and_then(|(kind, key)| self.view.pdu(kind, key)),
-            joins,
-        };
-        for job in jobs_of(pdu, around) {
-            jobs::put(self.batch.ops(), Owner::Rooms, self.jobs, &job);
-            self.jobs += 1;
-        }
-    }
-
     fn replaced(&self) -> Vec<EventNo> {
         let extremities = self.batch.head.extremities.iter().take(PREV_EVENTS_MAX);
         extremities.map(|extremity| extremity.event).collect()
@@ -587,16 +569,6 @@ impl<'a> Stage<'a> {
         };
         self.events.insert(redacted.event_id().to_owned(), staged);
     }
-}
-
-/// The local user who joins with a change.
-fn joining(member: Option<&MemberChange>) -> Option<String> {
-    let member = member.filter(|member| {
-        member.local.is_some()
-            && member.after == MembershipState::Join
-            && member.before != Some(MembershipState::Join)
-    });
-    member.map(|member| member.user.clone())
 }
 
 /// An event's row as it will be read by those that come later in the same commit.

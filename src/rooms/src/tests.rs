@@ -8,4 +8,5 @@ mod passing;
 mod people;
 mod presence;
 mod sending;
+mod third_party;
 mod together;

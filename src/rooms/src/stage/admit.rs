@@ -405,6 +405,9 @@ impl Stage<'_> {
         if let Some(relating) = relating {
             self.stage_relating(relating, pdu, number, place);
         }
+        if is_accepted && !is_history {
+            self.stage_jobs_of_received(pdu).await?;
+        }
         self.follow_state(now).await?;
         if let Some(redaction) = redaction {
             self.redact(redaction, number);
