@@ -217,6 +217,9 @@ impl Stage<'_> {
         if live.after_gap.is_some() {
             self.open_gap(pdu).await?;
         }
+        if verdict == Verdict::Accepted && !self.is_awaited(pdu.event_id()).await? {
+            self.stage_jobs_of_received(pdu).await?;
+        }
         let (verdict, event) = self
             .write_live(pdu, (verdict, before), (was, &auth))
             .await?;
@@ -404,9 +407,6 @@ impl Stage<'_> {
         });
         if let Some(relating) = relating {
             self.stage_relating(relating, pdu, number, place);
-        }
-        if is_accepted && !is_history {
-            self.stage_jobs_of_received(pdu).await?;
         }
         self.follow_state(now).await?;
         if let Some(redaction) = redaction {

@@ -216,6 +216,7 @@ impl House {
         let request = RedactRequest {
             reason: None,
             txn_id: &txn_id,
+            of: hearth_rooms::RedactOf::Anybody,
         };
         self.rooms
             .redact(&sender(name), room, target, request)
