@@ -43,6 +43,8 @@ pub struct Config {
     pub rate_limits: RateLimits,
     /// Sizes and times.
     pub limits: Limits,
+    /// Requests that leave the server.
+    pub egress: Egress,
     /// Logs.
     pub log: Log,
     /// Cost of a password hash.
@@ -193,6 +195,20 @@ pub struct Limits {
     pub shutdown_seconds_max: u64,
 }
 
+/// `[egress]`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Egress {
+    /// Blocks that no request goes to, in addition to all that are not on the public internet.
+    #[serde(deserialize_with = "crate::value::networks")]
+    pub deny: Vec<IpNet>,
+    /// Exceptions.
+    #[serde(deserialize_with = "crate::value::networks")]
+    pub allow: Vec<IpNet>,
+    /// Certificate authorities in addition to the well-known ones, PEM.
+    pub ca_file: Option<PathBuf>,
+}
+
 /// `[log]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -259,6 +275,7 @@ impl Default for Config {
             room: Room::default(),
             rate_limits: RateLimits::default(),
             limits: Limits::default(),
+            egress: Egress::default(),
             log: Log::default(),
             password: Password::default(),
             store: Store::default(),

@@ -14,6 +14,7 @@ mod identity;
 mod logging;
 mod memory;
 mod metrics;
+mod outside;
 mod serve;
 
 use std::process::ExitCode;

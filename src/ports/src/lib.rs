@@ -6,8 +6,11 @@
 //! Knows no implementation, no HTTP and no store.
 
 mod authenticate;
+mod blobs;
 mod history;
+mod http_out;
 mod keys;
+mod media_peers;
 mod presence;
 pub mod remote;
 mod typing;
@@ -16,8 +19,14 @@ use std::future::Future;
 use std::pin::Pin;
 
 pub use authenticate::{AuthFailure, Authenticate, BoxError};
+pub use blobs::{BlobName, Blobs, ByteStream};
 pub use history::{Filled, History, PageBack};
+pub use http_out::{
+    HostPort, HttpOut, OutBody, OutError, OutOptions, OutRequest, OutResponse, Service, full_body,
+    no_body,
+};
 pub use keys::{KeySet, Keys, WantedKey};
+pub use media_peers::{MediaPeers, Signed};
 pub use presence::{Presence, PresenceSource};
 pub use remote::Remote;
 pub use typing::TypingSource;

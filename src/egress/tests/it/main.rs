@@ -1,0 +1,5 @@
+//! Tests of the client against servers on loopback.
+
+mod client;
+mod peer;
+mod ssrf;
