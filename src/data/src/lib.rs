@@ -11,6 +11,7 @@ pub mod fsck;
 pub mod gaps;
 pub mod inbox;
 pub mod jobs;
+pub mod media;
 pub mod members;
 pub mod meta;
 pub mod partial;

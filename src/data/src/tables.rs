@@ -18,6 +18,9 @@ use crate::federation::{DestinationRow, LeftRow, ServerKeysRow};
 use crate::gaps::GapRow;
 use crate::inbox::{InboxRow, OriginTxns};
 use crate::jobs::JobRow;
+use crate::media::{
+    BlobHash, BlobRow, MediaKey, MediaRow, PendingRow, PreviewRow, Sums, ThumbnailRow, UsedRow,
+};
 use crate::members::{MemberRow, UserRoomRow};
 use crate::meta::MetaRow;
 use crate::partial::PartialRow;
@@ -201,6 +204,36 @@ pub const ORIGIN_TXNS: Table<String, OriginTxns> = Table::new(0xbe, "origin_txns
 pub const INBOX: Table<(RoomNo, Position, u32), InboxRow> =
     Table::new(0xbf, "inbox", Profile::Queue);
 
+// Media.
+
+/// (server, or "" for this one; media id) → a medium. Written and read by `media`.
+pub const MEDIA: Table<MediaKey, MediaRow> = Table::new(0xa0, "media", Profile::Point);
+/// (user, media id) → nothing: what a local user uploaded or is about to.
+pub const USER_MEDIA: Table<(String, String), ()> = Table::new(0xa1, "user_media", Profile::Scan);
+/// User → bytes that her media take. Written with them; read by `media` for the quota.
+pub const MEDIA_USAGE: Table<String, i64> = Table::new(0xa2, "media_usage", Profile::Point);
+/// (moment of expiry, media id) → who may upload it until then.
+pub const PENDING_MEDIA: Table<(u64, String), PendingRow> =
+    Table::new(0xa3, "pending_media", Profile::Queue);
+/// User → how many media she may upload still. Written with them; read by `media` for the quota.
+pub const PENDING_MEDIA_COUNTS: Table<String, i64> =
+    Table::new(0xab, "pending_media_counts", Profile::Point);
+/// SHA-256 → bytes that are kept outside of the store under this name.
+pub const BLOBS: Table<BlobHash, BlobRow> = Table::new(0xa4, "blobs", Profile::Point);
+/// (SHA-256, group) → check sums of the blob's pieces. Read with each piece.
+pub const BLOB_SUMS: Table<(BlobHash, u32), Sums> = Table::new(0xa5, "blob_sums", Profile::Scan);
+/// (SHA-256, (server or "#thumbnail", id)) → nothing: who consists of the blob. Without such a row it is removed.
+pub const BLOB_USES: Table<(BlobHash, MediaKey), ()> = Table::new(0xa6, "blob_uses", Profile::Scan);
+/// (SHA-256 of the image, form) → its thumbnail. Written and read by `media`.
+pub const THUMBNAILS: Table<(BlobHash, String), ThumbnailRow> =
+    Table::new(0xa7, "thumbnails", Profile::Scan);
+/// (server, media id) → when it was last asked for. Buffered, at most once a day. Read by retention.
+pub const MEDIA_USED: Table<MediaKey, UsedRow> = Table::new(0xa8, "media_used", Profile::Point);
+/// URL → its preview. Written and read by `media`.
+pub const PREVIEWS: Table<String, PreviewRow> = Table::new(0xa9, "previews", Profile::Point);
+/// (moment of fetching, URL) → nothing: previews by age.
+pub const PREVIEWS_AT: Table<(u64, String), ()> = Table::new(0xaa, "previews_at", Profile::Queue);
+
 /// Every table, for the engine that must know how each is used and for tools.
 pub const CATALOGUE: &[TableInfo] = &[
     META.info(),
@@ -260,4 +293,16 @@ pub const CATALOGUE: &[TableInfo] = &[
     SERVER_KEYS.info(),
     ORIGIN_TXNS.info(),
     INBOX.info(),
+    MEDIA.info(),
+    USER_MEDIA.info(),
+    MEDIA_USAGE.info(),
+    PENDING_MEDIA.info(),
+    PENDING_MEDIA_COUNTS.info(),
+    BLOBS.info(),
+    BLOB_SUMS.info(),
+    BLOB_USES.info(),
+    THUMBNAILS.info(),
+    MEDIA_USED.info(),
+    PREVIEWS.info(),
+    PREVIEWS_AT.info(),
 ];

@@ -14,7 +14,6 @@ mod identity;
 mod logging;
 mod memory;
 mod metrics;
-mod outside;
 mod serve;
 
 use std::process::ExitCode;

@@ -23,7 +23,7 @@ fn reader<K: Key + 'static, V: Value + 'static>(table: &'static Table<K, V>) -> 
 
 /// All tables. A test compares it with the catalogue.
 pub(super) fn readers() -> Vec<Reader> {
-    vec![
+    let mut readers = vec![
         reader(&t::META),
         reader(&t::CHANGES),
         reader(&t::JOBS),
@@ -81,6 +81,25 @@ pub(super) fn readers() -> Vec<Reader> {
         reader(&t::SERVER_KEYS),
         reader(&t::ORIGIN_TXNS),
         reader(&t::INBOX),
+    ];
+    readers.extend(media_readers());
+    readers
+}
+
+fn media_readers() -> Vec<Reader> {
+    vec![
+        reader(&t::MEDIA),
+        reader(&t::USER_MEDIA),
+        reader(&t::MEDIA_USAGE),
+        reader(&t::PENDING_MEDIA),
+        reader(&t::PENDING_MEDIA_COUNTS),
+        reader(&t::BLOBS),
+        reader(&t::BLOB_SUMS),
+        reader(&t::BLOB_USES),
+        reader(&t::THUMBNAILS),
+        reader(&t::MEDIA_USED),
+        reader(&t::PREVIEWS),
+        reader(&t::PREVIEWS_AT),
     ]
 }
 

@@ -8,6 +8,7 @@ mod decode;
 mod events;
 mod indexes;
 mod links;
+mod media;
 mod rooms;
 mod states;
 
@@ -82,6 +83,8 @@ pub enum Invariant {
     Receipts,
     /// Devices, tokens, account data and their indexes belong together.
     Accounts,
+    /// Media, their blobs, thumbnails, users' lists and sums belong together.
+    Media,
     /// The log of changes names events that exist.
     Changes,
 }
@@ -146,6 +149,7 @@ pub async fn fsck(
     check.auth_links().await?;
     check.indexes().await?;
     check.accounts().await?;
+    check.media().await?;
     Ok(check.report)
 }
 
