@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::password::PASSWORD_BYTES_MAX;
 use crate::registration_tokens::spend;
+use crate::sessions::may_have_sessions;
 use crate::{
     Accounts, Error, GuestAccess, NameError, NewDevice, Registration, Result, Session,
     push_rules as rules,
@@ -162,6 +163,7 @@ impl Accounts {
                 let found = user(&*snapshot, guest.as_str()).await?;
                 let before = found.filter(|row| row.kind == UserKind::Guest && !row.deactivated);
                 let before = before.ok_or(Error::UnknownToken)?;
+                may_have_sessions(&before)?;
                 let after = UserRow {
                     kind: UserKind::User,
                     password: password.clone(),

@@ -141,13 +141,10 @@ fn calls(config: &Config) -> Result<(), Error> {
             ));
         }
     }
-    if turn.uris.is_empty() != turn.shared_secret.is_none() {
-        return conflict("turn.uris and turn.shared_secret (or its file) go together");
+    match turn.uris.is_empty() == turn.shared_secret.is_none() {
+        true => Ok(()),
+        false => conflict("turn.uris and turn.shared_secret (or its file) go together"),
     }
-    if turn.seconds == 0 {
-        return conflict("turn.seconds has to be at least 1");
-    }
-    Ok(())
 }
 
 fn sizes(config: &Config) -> Result<(), Error> {

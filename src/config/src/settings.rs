@@ -117,7 +117,7 @@ fn english() -> String {
 }
 
 /// `[turn]`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Turn {
     /// Addresses such as `turn:turn.example.org?transport=udp`.
@@ -126,8 +126,6 @@ pub struct Turn {
     pub shared_secret: Option<Secret>,
     /// The file that holds `shared_secret`.
     pub shared_secret_file: Option<PathBuf>,
-    /// How long credentials are good.
-    pub seconds: u32,
 }
 
 /// `[registration]`.
@@ -293,17 +291,6 @@ impl Default for Registration {
             guests: false,
             shared_secret: None,
             shared_secret_file: None,
-        }
-    }
-}
-
-impl Default for Turn {
-    fn default() -> Self {
-        Self {
-            uris: Vec::new(),
-            shared_secret: None,
-            shared_secret_file: None,
-            seconds: 24 * 60 * 60,
         }
     }
 }

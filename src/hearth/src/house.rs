@@ -26,6 +26,8 @@ use crate::error::{Doing, Error, Result};
 use crate::identity::Identity;
 use crate::memory::Budget;
 
+/// How long credentials for a TURN server are good.
+const TURN_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long workers may take to end when the server stops.
 const WORKERS_END_MAX: Duration = Duration::from_secs(5);
 
@@ -170,7 +172,7 @@ fn accounts_settings(config: &Config, identity: &Identity) -> Result<hearth_acco
     settings.turn = config.turn.shared_secret.as_ref().map(|secret| Turn {
         uris: config.turn.uris.clone(),
         shared_secret: secret.expose().to_owned(),
-        lifetime: Duration::from_secs(config.turn.seconds.into()),
+        lifetime: TURN_LIFETIME,
     });
     settings.shared_secret = shared_secret.map(|secret| secret.expose().to_owned());
     settings.password_cost = PasswordCost {

@@ -322,3 +322,67 @@ async fn s21_sessions_are_bounded() {
         "the oldest goes first"
     );
 }
+
+#[tokio::test]
+async fn s18_a_page_passes_its_own_stage_and_no_other() {
+    let fixture = Fixture::open();
+    let session = fixture.user("alice").await;
+    let caller = fixture.caller(&session.access_token).await.unwrap();
+    let accounts = &fixture.accounts;
+    let call = |json: &'static [u8]| UiaCall {
+        method: "POST",
+        path: "/delete_devices",
+        caller: Some(&caller),
+        json,
+        flows: Flows::PASSWORD,
+    };
+    let UiaAnswer::Challenged(challenge) = accounts.uia(call(b"{}")).await.unwrap() else {
+        panic!("nothing was passed");
+    };
+    let id = &challenge.session;
+    for stage in [Stage::Dummy, Stage::Terms, Stage::RegistrationToken] {
+        let aside = accounts.uia_aside(id, stage, "").await.unwrap();
+        assert_eq!(aside.is_ok(), stage != Stage::RegistrationToken);
+    }
+    let wrong = accounts.uia_aside(id, Stage::Password, "wrong").await;
+    assert_eq!(wrong.unwrap(), Err(Failure::Credentials));
+    let json = format!(r#"{{"auth":{{"session":"{id}"}}}}"#);
+    let go_on = UiaCall {
+        json: json.as_bytes(),
+        ..call(b"")
+    };
+    let answer = accounts.uia(go_on).await.unwrap();
+    assert!(matches!(answer, UiaAnswer::Challenged(_)), "{answer:?}");
+    let right = accounts.uia_aside(id, Stage::Password, PASSWORD).await;
+    assert_eq!(right.unwrap(), Ok(()));
+    let answer = accounts.uia(go_on).await.unwrap();
+    assert!(matches!(answer, UiaAnswer::Passed(_)), "{answer:?}");
+}
+
+#[tokio::test]
+async fn s18_a_page_cannot_be_tried_for_ever_nor_for_nobody() {
+    let fixture = Fixture::open();
+    let accounts = &fixture.accounts;
+    let call = UiaCall {
+        method: "POST",
+        path: "/register",
+        caller: None,
+        json: b"{}",
+        flows: Flows::REGISTRATION_TOKEN,
+    };
+    let UiaAnswer::Challenged(challenge) = accounts.uia(call).await.unwrap() else {
+        panic!("nothing was passed");
+    };
+    let id = &challenge.session;
+    let nobody = accounts.uia_aside(id, Stage::Password, PASSWORD).await;
+    assert_eq!(nobody.unwrap(), Err(Failure::UnknownStage));
+    let mut tries = 0;
+    while accounts.uia_session_user(id).is_ok() {
+        let guess = accounts
+            .uia_aside(id, Stage::RegistrationToken, "guess")
+            .await;
+        assert!(guess.unwrap().is_err());
+        tries += 1;
+        assert!(tries < 20);
+    }
+}

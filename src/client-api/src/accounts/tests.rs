@@ -1,6 +1,7 @@
 //! The endpoints as clients see them, on the store in memory.
 
 mod account;
+mod admin;
 mod fuzz;
 mod guests;
 mod pages;

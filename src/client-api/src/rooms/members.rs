@@ -61,10 +61,10 @@ async fn joined(
     let user = &request.caller()?.user;
     let members = rooms.joined_members(user, &request.body.room_id).await;
     let members = members.map_err(rooms_error)?.into_iter().map(|member| {
-        // What a member does not have is left out: null is not a string.
+        // null is not a string. The address is always there, as Complement asks; an empty one is none, as in profiles.
         let names = [
             ("display_name", member.displayname),
-            ("avatar_url", member.avatar_url),
+            ("avatar_url", Some(member.avatar_url.unwrap_or_default())),
         ];
         let shown = names
             .into_iter()

@@ -124,6 +124,11 @@ fn s22_secrets_are_read_from_files_and_never_printed() {
         assert!(!printed.contains(secret), "{printed}");
         assert!(printed.contains("(secret)"), "{printed}");
     }
+    let with_secret = format!("[turn]\nuris = [\"turn:a\"]\nshared_secret = \"{secret}\"");
+    let config = load(&with_secret).expect("valid");
+    for printed in [config.to_toml(), format!("{config:?}")] {
+        assert!(!printed.contains(secret), "{printed}");
+    }
     for wrong in ["5512", "5512.5", "[5512]", "{ a = 5512 }"] {
         let error = refusal(&format!("[registration]\nshared_secret = {wrong}"));
         assert!(!error.contains("5512"), "{error}");
@@ -276,7 +281,6 @@ fn terms_contacts_and_calls_are_checked() {
             "[turn]\nuris = [\"a\"]\nshared_secret = \"a\"".to_owned(),
             "turn:",
         ),
-        ("[turn]\nseconds = 0".to_owned(), "turn.seconds"),
         (
             "[well_known]\ncontacts = [{ role = \"m.role.admin\" }]".to_owned(),
             "matrix_id",
@@ -285,4 +289,17 @@ fn terms_contacts_and_calls_are_checked() {
         let error = refusal(&text);
         assert!(error.contains(complaint), "{error}");
     }
+}
+
+#[test]
+fn s20_rate_limits_are_on_unless_they_are_switched_off() {
+    for text in ["", "[limits]\nconnections = 5", "[rate_limits]"] {
+        let rates = load(text).expect("valid").rate_limits;
+        assert!(rates.enabled, "{text}");
+        for rate in [rates.login, rates.send, rates.read] {
+            assert!(rate.per_minute > 0 && rate.burst > 0);
+        }
+    }
+    let off = load("[rate_limits]\nenabled = false").expect("valid");
+    assert!(!off.rate_limits.enabled);
 }

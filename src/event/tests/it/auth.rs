@@ -87,13 +87,18 @@ fn fill(version: RoomVersion, content: &Value) -> Value {
         .replace("VERSION", version.as_str())
         .replace("PUBLIC_KEY", &public_key);
     let mut content: Value = serde_json::from_str(&text).unwrap();
-    if content["third_party_invite"]["signed"]["signatures"] == "SIGN" {
+    let signatures = content["third_party_invite"]["signed"]["signatures"].clone();
+    if signatures == "SIGN" || signatures == "SIGN_AMONG_OTHERS" {
         let signed = &mut content["third_party_invite"]["signed"];
         signed.as_object_mut().unwrap().remove("signatures");
         let mut object: Object =
             canonical::parse_object(signed.to_string().as_bytes(), Strictness::Strict).unwrap();
         key().sign_json(<&ServerName>::try_from("id.example").unwrap(), &mut object);
         *signed = serde_json::from_str(&canonical::to_string(&object)).unwrap();
+        if signatures == "SIGN_AMONG_OTHERS" {
+            signed["signatures"]["id.example"]["ed25519:other"] = json!("AAAA");
+            signed["signatures"]["zz.example"] = json!({"ed25519:0": "AAAA"});
+        }
     }
     content
 }
@@ -149,7 +154,7 @@ fn theirs(event: &Pdu, state: &State) -> Result<(), String> {
 }
 
 #[test]
-fn every_row_of_the_table_holds_in_each_of_its_versions() {
+fn s11_every_row_of_the_table_holds_in_each_of_its_versions() {
     let rows: Vec<Row> = serde_json::from_str(include_str!("../vectors/auth.json")).unwrap();
     let mut failures = Vec::new();
     for row in &rows {
@@ -245,6 +250,13 @@ fn with_auth_events(version: RoomVersion, change: impl Fn(&mut Vec<Value>)) -> (
     (stored(version, &event), state)
 }
 
+/// An event without content by somebody.
+fn stored_with(version: RoomVersion, mut event: Value) -> Pdu {
+    event["sender"] = json!("@u:x");
+    event["content"] = json!({});
+    stored(version, &event)
+}
+
 fn check(event: &Pdu, state: &State, change: impl Fn(&mut AuthEvent)) -> Result<(), String> {
     let lookup = |id: &EventId| {
         let pdu = state.values().find(|pdu| pdu.event_id() == id)?.clone();
@@ -293,6 +305,12 @@ fn bad_auth_events_are_refused_in_every_version() {
             &stored(version, &json),
             &state,
         );
+
+        let message = event_json(version, "$message", "m.room.message", &Value::Null);
+        let message = stored_with(version, message);
+        let (event, mut state) = with_auth_events(version, |ids| ids.push(json!("$message")));
+        state.insert(("m.room.message".to_owned(), "-".to_owned()), message);
+        refused("not of the event's auth state", &event, &state);
 
         let (event, state) = with_auth_events(version, |_| {});
         let error = check(&event, &state, |auth_event| {
@@ -371,6 +389,12 @@ fn auth_events_of_members_are_selected() {
     };
     let both = "member|@s:x member|@t:y power_levels|";
     for version in RoomVersion::SUPPORTED {
+        // One's own member event is named once.
+        let mut own = event_json(version, "$e", "m.room.member", &json!("@u:x"));
+        own["content"] = json!({"membership": "leave"});
+        let keys = auth_keys(version, (&stored_with(version, own)).into());
+        let members = keys.iter().filter(|(kind, _)| kind == "m.room.member");
+        assert_eq!(members.count(), 1);
         let create = if version < RoomVersion::V12 {
             "create| "
         } else {
@@ -397,6 +421,58 @@ fn auth_events_of_members_are_selected() {
         assert_eq!(
             pick(version, restricted),
             format!("{create}join_rules| {authoriser}{both}")
+        );
+    }
+}
+
+/// The power of creators in version 12: above all levels, in nobody's hand, and for good.
+#[test]
+fn s03_creators_power() {
+    let create = json!({"room_version": "12", "additional_creators": ["@u:x"]});
+    let highest = 9_007_199_254_740_991_i64;
+    let levels =
+        json!({"users": {"@m:x": highest}, "state_default": highest, "events_default": highest});
+    let state = json!({
+        "m.room.create|": ["@a:x", create],
+        "m.room.power_levels|": ["@a:x", levels],
+    });
+    let member = |target: &str, sender: &str, membership: &str| json!(["m.room.member", target, sender, {"membership": membership}]);
+    let with_user = |user: &str| json!(["m.room.power_levels", "", "@m:x", {"users": {user: 0}}]);
+    let cases = [
+        (json!(["m.room.topic", "", "@a:x", {}]), None),
+        (json!(["m.room.topic", "", "@u:x", {}]), None),
+        (member("@m:x", "@u:x", "ban"), None),
+        (member("@m:x", "@a:x", "leave"), None),
+        // Not even by each other, nor by whoever has the highest level.
+        (member("@a:x", "@m:x", "ban"), Some("not above")),
+        (member("@u:x", "@m:x", "leave"), Some("not above")),
+        (member("@u:x", "@a:x", "ban"), Some("not above")),
+        (member("@a:x", "@u:x", "leave"), Some("not above")),
+        (with_user("@a:x"), Some("names the creator")),
+        (with_user("@u:x"), Some("names the creator")),
+    ];
+    for (event, expected) in cases {
+        let row = Row {
+            n: String::new(),
+            v: (12, 12),
+            s: serde_json::from_value(state.clone()).unwrap(),
+            e: serde_json::from_value(event.clone()).unwrap(),
+            err: None,
+            ruma: true,
+        };
+        let (state, pdu) = (
+            state_of(&row, RoomVersion::V12),
+            event_of(&row, RoomVersion::V12),
+        );
+        let result = authorize(&pdu, &at(&state)).map_err(|error| error.to_string());
+        match expected {
+            None => assert_eq!(result, Ok(()), "{event}"),
+            Some(part) => assert!(result.unwrap_err().contains(part), "{event}"),
+        }
+        assert_eq!(
+            theirs(&pdu, &state).is_ok(),
+            expected.is_none(),
+            "ruma: {event}"
         );
     }
 }

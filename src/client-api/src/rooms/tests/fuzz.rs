@@ -59,7 +59,7 @@ const FIELDS: [&str; 32] = [
 ];
 
 #[tokio::test]
-async fn odd_bodies_and_paths_are_never_the_servers_fault() {
+async fn s20_odd_bodies_and_paths_are_never_the_servers_fault() {
     let api = Api::new();
     let room = api.room("alice", json!({ "preset": "public_chat" })).await;
     let lines = [
@@ -116,7 +116,7 @@ async fn odd_bodies_and_paths_are_never_the_servers_fault() {
 }
 
 #[tokio::test]
-async fn odd_queries_and_ids_are_never_the_servers_fault() {
+async fn s20_odd_queries_and_ids_are_never_the_servers_fault() {
     let api = Api::new();
     let room = api.room("alice", json!({})).await;
     let ids = [
