@@ -72,17 +72,22 @@ pub async fn servers_after(
     ))
 }
 
-/// All servers with a joined member in a room.
+/// All servers with a joined member in a room; while not all members are known, also those that were said to be in it.
 pub async fn servers(snapshot: &dyn Snapshot, room: RoomNo) -> Result<Vec<String>> {
     const PAGE: usize = 1_000;
-    let mut all = Vec::new();
+    let partial = crate::partial::partial(snapshot, room).await?;
+    let mut all = partial.map_or_else(Vec::new, |row| row.servers);
     let mut after = String::new();
     loop {
         let (page, more) = servers_after(snapshot, room, &after, PAGE).await?;
         all.extend(page);
         match more {
             Some(last) => after = last,
-            None => return Ok(all),
+            None => {
+                all.sort_unstable();
+                all.dedup();
+                return Ok(all);
+            }
         }
     }
 }

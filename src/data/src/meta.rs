@@ -18,7 +18,9 @@ rows!(MetaRow = 1);
 pub const HASH_KEY: &str = "hash_key";
 /// The server name, so that a store is not served under another.
 pub const SERVER_NAME: &str = "server_name";
-/// The signing key in use: version, then a line feed, then 32 secret bytes.
+/// The signing keys of before, public: a line each, of key id, unpadded base64, and when it was replaced.
+pub const OLD_SIGNING_KEYS: &str = "old_signing_keys";
+/// The signing key in use: `ed25519`, version and 32 secret bytes in unpadded base64, between spaces.
 pub const SIGNING_KEY: &str = "signing_key";
 
 /// One value.

@@ -217,6 +217,13 @@ async fn authenticate(
     })
 }
 
+/// A JSON body as another API than the client-server one takes it: whole, in time, an object, not nested too deep.
+pub async fn read_json(body: Body, bytes_max: usize) -> Result<Bytes, ApiError> {
+    let json = read(body, bytes_max).await?;
+    json::check(&json)?;
+    Ok(json)
+}
+
 /// The whole body, if it is not too large and comes in time.
 async fn read(body: Body, bytes_max: usize) -> Result<Bytes, ApiError> {
     let collected =

@@ -1,0 +1,104 @@
+//! What a server that was out of reach is told: of each room that it shares the newest event, from which it finds the
+//! others.
+
+use hearth_data::append::Standing;
+use hearth_data::federation;
+use hearth_data::{RoomNo, rooms, timeline};
+use hearth_store::{Position, Snapshot};
+use ruma::ServerName;
+
+use super::follower::Brief;
+use super::queue::Queued;
+use crate::Result;
+
+/// How many rooms are read at once.
+const ROOMS_PAGE: usize = 256;
+/// How many events of a room are looked through for one of a user here. If there is none among them, other servers have
+/// said enough since.
+const EVENTS_MAX: usize = 256;
+const EVENTS_PAGE: usize = 32;
+
+/// The newest event of a user of this server in each room that `server` shares, or has left, above a position. In the
+/// order of positions.
+pub(super) async fn newest(
+    snapshot: &dyn Snapshot,
+    server: &ServerName,
+    own: &ServerName,
+    cursor: Position,
+) -> Result<Vec<Queued>> {
+    let mut newest = Vec::new();
+    let mut after = RoomNo(0);
+    loop {
+        let page =
+            federation::rooms_of_server(snapshot, server.as_str(), after, ROOMS_PAGE).await?;
+        for (room, joined) in &page {
+            let found = match joined {
+                0 => left(snapshot, server, *room, cursor).await?,
+                _ => of_room(snapshot, own, *room, cursor).await?,
+            };
+            newest.extend(found);
+        }
+        match page.last() {
+            Some((last, _)) if page.len() == ROOMS_PAGE => after = *last,
+            _ => break,
+        }
+    }
+    newest.sort_unstable();
+    Ok(newest)
+}
+
+/// The event by which the server's last member was made to leave, if it has not seen it.
+async fn left(
+    snapshot: &dyn Snapshot,
+    server: &ServerName,
+    room: RoomNo,
+    cursor: Position,
+) -> Result<Option<Queued>> {
+    let left = federation::left(snapshot, server.as_str(), room).await?;
+    let Some(left) = left.filter(|left| left.position > cursor) else {
+        return Ok(None);
+    };
+    let event = timeline::event(snapshot, room, left.event).await?;
+    let is_theirs = event.is_none_or(|(_, row)| {
+        Brief::read(&row.json).is_none_or(|brief| brief.server() == Some(server.as_str()))
+    });
+    Ok((!is_theirs).then_some(Queued {
+        at: left.position,
+        room,
+        event: left.event,
+    }))
+}
+
+async fn of_room(
+    snapshot: &dyn Snapshot,
+    own: &ServerName,
+    room: RoomNo,
+    cursor: Position,
+) -> Result<Option<Queued>> {
+    let head = rooms::head(snapshot, room).await?;
+    if head.is_none_or(|head| head.position <= cursor) {
+        return Ok(None);
+    }
+    let mut upto = snapshot.position();
+    for _ in 0..EVENTS_MAX / EVENTS_PAGE {
+        let page = timeline::visible_since(snapshot, room, cursor, upto, EVENTS_PAGE).await?;
+        for (position, placed) in &page {
+            let is_own = Brief::read(&placed.row.json)
+                .is_some_and(|brief| brief.server() == Some(own.as_str()));
+            if is_own && placed.row.standing == Standing::Accepted {
+                return Ok(Some(Queued {
+                    at: *position,
+                    room,
+                    event: placed.row.event,
+                }));
+            }
+        }
+        match page.last() {
+            Some((oldest, _)) if page.len() == EVENTS_PAGE => {
+                upto = Position(oldest.0.saturating_sub(1));
+            }
+            _ => break,
+        }
+    }
+    Ok(None)
+}

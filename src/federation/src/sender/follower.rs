@@ -1,0 +1,467 @@
+//! Reads the change log and spreads what is for other servers over their queues.
+
+use std::borrow::Cow;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use hearth_data::changes::{self, Change};
+use hearth_data::meta::MetaRow;
+use hearth_data::row::Json;
+use hearth_data::tables::{META, OUTBOX};
+use hearth_data::{EventNo, RoomNo, federation, members, timeline};
+use hearth_ports::LogPlace;
+use hearth_store::{Batch, Position, Snapshot, decode_key, encode_key};
+use ruma::{OwnedServerName, ServerName};
+use serde::Deserialize;
+
+use super::Sender;
+use super::edus::Typists;
+use super::queue::{Queue, Queued};
+use crate::Result;
+
+/// Up to where all destinations have everything, or are in the store as not. In `META`.
+const POSITION: &str = "federation_position";
+/// Up to which change device lists were spread. In `META`.
+const LISTS: &str = "federation_device_lists";
+/// For how many servers an EDU is kept in one commit.
+const SERVERS_AT_ONCE: usize = 200;
+/// How many rows of the log are read at once.
+const ROWS_AT_ONCE: usize = 256;
+/// How often the position is written, at most.
+const WRITE_EVERY: Duration = Duration::from_secs(2);
+/// How long after a failure the log is read again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// How many destinations are read at once.
+const PAGE: usize = 256;
+/// How many rooms of a user are read at once.
+const ROOMS_PAGE: usize = 256;
+/// Most changes of device lists that are read at once.
+const LISTS_AT_ONCE: usize = 64;
+
+/// The few fields of an event that say to whom it goes.
+#[derive(Deserialize)]
+pub(super) struct Brief<'a> {
+    #[serde(borrow)]
+    sender: Cow<'a, str>,
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'a, str>,
+    #[serde(borrow)]
+    state_key: Option<Cow<'a, str>>,
+}
+
+impl<'a> Brief<'a> {
+    pub(super) fn read(json: &'a [u8]) -> Option<Self> {
+        serde_json::from_slice(json).ok()
+    }
+
+    /// The sender's server.
+    pub(super) fn server(&self) -> Option<&str> {
+        self.sender.split_once(':').map(|(_, server)| server)
+    }
+
+    /// The server of the user whose membership it is.
+    fn member_server(&self) -> Option<&str> {
+        let user = self.state_key.as_ref()?;
+        let is_member = self.kind == "m.room.member";
+        user.split_once(':')
+            .filter(|_| is_member)
+            .map(|(_, server)| server)
+    }
+}
+
+/// The servers of rooms, as one snapshot shows them, and those that left in the part of the log that is being read.
+#[derive(Default)]
+struct Servers {
+    joined: HashMap<RoomNo, Vec<String>>,
+    left: HashMap<RoomNo, Vec<(Position, String)>>,
+}
+
+impl Servers {
+    fn of_log(rows: &[(Position, Vec<Change>)]) -> Self {
+        let mut servers = Self::default();
+        for (position, changes) in rows {
+            for change in changes {
+                if let Change::Member {
+                    room,
+                    user,
+                    joined: false,
+                } = change
+                    && let Some((_, server)) = user.split_once(':')
+                {
+                    let left = servers.left.entry(*room).or_default();
+                    left.push((*position, server.to_owned()));
+                }
+            }
+        }
+        servers
+    }
+
+    /// To whom an event goes that was committed at a position: whoever is in the room, and whoever left with it or
+    /// after it.
+    async fn of_room(
+        &mut self,
+        snapshot: &dyn Snapshot,
+        room: RoomNo,
+        at: Position,
+    ) -> Result<BTreeSet<String>> {
+        let joined = match self.joined.entry(room) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => unknown.insert(federation::servers(snapshot, room).await?),
+        };
+        let left = self.left.get(&room).into_iter().flatten();
+        let left = left
+            .filter(|(when, _)| *when >= at)
+            .map(|(_, server)| server);
+        Ok(joined.iter().chain(left).cloned().collect())
+    }
+}
+
+impl Sender {
+    /// Follows the log until the server stops.
+    pub async fn run(&self) {
+        let shutdown = &self.0.parts.shutdown;
+        let mut begun = false;
+        let mut lists = LogPlace::default();
+        let mut typists = Typists::starting_at(self.0.parts.typing.version());
+        let mut written = tokio::time::interval(WRITE_EVERY);
+        while !shutdown.is_cancelled() {
+            let step = async {
+                if !begun {
+                    lists = self.begin().await?;
+                    begun = true;
+                }
+                let wake = self.start_due();
+                let wait = wake.map_or(WRITE_EVERY, |at| at.since(self.0.parts.clock.now()));
+                let seen = self.board().seen;
+                tokio::select! {
+                    biased;
+                    moved = self.0.parts.store.wait_past(seen) => {
+                        moved?;
+                        self.follow(&mut lists).await
+                    }
+                    _ = self.0.parts.typing.wait_past(typists.version()) => {
+                        self.spread_typing(&mut typists).await
+                    }
+                    () = self.0.due_changed.notified() => Ok(()),
+                    () = tokio::time::sleep(wait) => Ok(()),
+                    _ = written.tick() => self.write_position().await,
+                }
+            };
+            let stepped = tokio::select! {
+                () = shutdown.cancelled() => break,
+                stepped = step => stepped,
+            };
+            if let Err(error) = stepped {
+                tracing::warn!(%error, "following the log for other servers failed; trying again");
+                tokio::select! {
+                    () = shutdown.cancelled() => break,
+                    () = tokio::time::sleep(RETRY_AFTER) => {}
+                }
+            }
+        }
+        if let Err(error) = self.write_position().await {
+            tracing::debug!(%error, "could not write how far other servers are");
+        }
+    }
+
+    /// Takes up where the last run ended. Answers the last change of a device list that was spread.
+    async fn begin(&self) -> Result<LogPlace> {
+        let snapshot = self.0.parts.store.snapshot().await?;
+        let stored = META.get(&*snapshot, &POSITION.to_owned()).await?;
+        let position = stored.and_then(|row| decode_key(&row.0).ok());
+        let position = position.unwrap_or_else(|| snapshot.position());
+        let is_lost = position < changes::trimmed_to(&*snapshot).await?;
+        self.board().seen = if is_lost {
+            snapshot.position()
+        } else {
+            position
+        };
+        let mut after = String::new();
+        loop {
+            let page = federation::destinations_after(&*snapshot, &after, PAGE).await?;
+            for (server, row) in &page {
+                self.restore(server, Queue::restored(row));
+            }
+            match page.last() {
+                Some((last, _)) if page.len() == PAGE => after.clone_from(last),
+                _ => break,
+            }
+        }
+        if is_lost {
+            self.all_fall_behind(&*snapshot, position).await?;
+        }
+        self.restore_outboxes(&*snapshot).await?;
+        let stored = META.get(&*snapshot, &LISTS.to_owned()).await?;
+        if let Some(place) = stored.and_then(|row| decode_key(&row.0).ok()) {
+            return Ok(place);
+        }
+        let newest = self.0.parts.device_lists.newest().await;
+        Ok(newest.unwrap_or_default())
+    }
+
+    fn restore(&self, server: &str, restored: Queue) {
+        let Ok(server) = OwnedServerName::try_from(server) else {
+            return;
+        };
+        if self.is_destination(&server) {
+            let mut board = self.board();
+            board.queues.insert(server.clone(), restored);
+            self.schedule(&mut board, &server);
+        }
+    }
+
+    /// The log does not reach back to where the last run ended: every server is looked after as if it had been away.
+    async fn all_fall_behind(&self, snapshot: &dyn Snapshot, from: Position) -> Result<()> {
+        let table = hearth_data::tables::SERVER_ROOMS;
+        let mut range = table.prefix(&());
+        while let Some(((server, _), _)) = table
+            .range(snapshot, range.clone(), 1)
+            .await?
+            .into_iter()
+            .next()
+        {
+            range.from = table.prefix(&server).to;
+            let row = federation::DestinationRow {
+                cursor: from.0,
+                ..Default::default()
+            };
+            if federation::destination(snapshot, &server).await?.is_none() {
+                self.restore(&server, Queue::restored(&row));
+            }
+        }
+        Ok(())
+    }
+
+    async fn restore_outboxes(&self, snapshot: &dyn Snapshot) -> Result<()> {
+        let mut range = OUTBOX.prefix(&());
+        while let Some(((server, _, _), _)) = OUTBOX
+            .range(snapshot, range.clone(), 1)
+            .await?
+            .into_iter()
+            .next()
+        {
+            range.from = OUTBOX.prefix(&server).to;
+            self.outbound(&server);
+        }
+        Ok(())
+    }
+
+    fn outbound(&self, server: &str) {
+        if let Ok(server) = <&ServerName>::try_from(server) {
+            self.change(server, |queue| queue.has_outbox = true);
+        }
+    }
+
+    async fn follow(&self, lists: &mut LogPlace) -> Result<()> {
+        let snapshot = self.0.parts.store.snapshot().await?;
+        let to = snapshot.position();
+        loop {
+            let seen = self.board().seen;
+            if seen >= to {
+                return Ok(());
+            }
+            let rows = changes::since(&*snapshot, seen, to, ROWS_AT_ONCE).await?;
+            let upto = match rows.last() {
+                Some((position, _)) if rows.len() == ROWS_AT_ONCE => *position,
+                _ => to,
+            };
+            let mut servers = Servers::of_log(&rows);
+            let mut has_lists = false;
+            for (position, changes) in &rows {
+                for change in changes {
+                    has_lists |= matches!(change, Change::DeviceList { .. });
+                    self.spread_change(&*snapshot, &mut servers, *position, change)
+                        .await?;
+                }
+            }
+            if has_lists {
+                self.spread_device_lists(&*snapshot, lists).await?;
+            }
+            self.board().seen = upto;
+        }
+    }
+
+    async fn spread_change(
+        &self,
+        snapshot: &dyn Snapshot,
+        servers: &mut Servers,
+        at: Position,
+        change: &Change,
+    ) -> Result<()> {
+        match change {
+            Change::Event { room, event } => {
+                let event = (*room, *event);
+                self.spread_event(snapshot, servers, (at, event), None)
+                    .await
+            }
+            Change::Relay { room, event, from } => {
+                let event = (*room, *event);
+                self.spread_event(snapshot, servers, (at, event), Some(from))
+                    .await
+            }
+            Change::Receipt {
+                room,
+                private_to: None,
+            } => self.spread_receipts(snapshot, *room, at).await,
+            Change::Outbound { server } => {
+                self.outbound(server);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Queues an event for the servers of its room: one of a user here, or one that `from` asked this server to send on.
+    async fn spread_event(
+        &self,
+        snapshot: &dyn Snapshot,
+        servers: &mut Servers,
+        (at, (room, event)): (Position, (RoomNo, EventNo)),
+        from: Option<&String>,
+    ) -> Result<()> {
+        let mut to = servers.of_room(snapshot, room, at).await?;
+        to.remove(self.server_name().as_str());
+        let Some((_, row)) = timeline::event(snapshot, room, event).await? else {
+            return Ok(());
+        };
+        let Some(brief) = Brief::read(&row.json) else {
+            return Ok(());
+        };
+        match from {
+            Some(from) => {
+                to.remove(from);
+            }
+            None if brief.server() != Some(self.server_name().as_str()) => return Ok(()),
+            None => {}
+        }
+        // Also to whose invite is taken back or knock is refused; an invite is told otherwise.
+        if let Some(server) = brief.member_server()
+            && !is_invite(&row.json)
+        {
+            to.insert(server.to_owned());
+        }
+        for server in to {
+            if let Ok(server) = <&ServerName>::try_from(server.as_str()) {
+                self.change(server, |queue| queue.push(Queued { at, room, event }));
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps an EDU of each changed device list for the servers that share a room with its user.
+    async fn spread_device_lists(
+        &self,
+        snapshot: &dyn Snapshot,
+        lists: &mut LogPlace,
+    ) -> Result<()> {
+        loop {
+            let news = self.0.parts.device_lists.after(*lists, LISTS_AT_ONCE).await;
+            let news = match news {
+                Ok(news) => news,
+                Err(error) => {
+                    tracing::warn!(%error, "could not read changes of device lists");
+                    return Ok(());
+                }
+            };
+            let count = news.len();
+            for change in news {
+                let servers = self.servers_of_user(snapshot, &change.user).await?;
+                self.keep_for(servers, &Json::from_text(change.edu), change.at)
+                    .await?;
+                *lists = change.at;
+            }
+            if count < LISTS_AT_ONCE {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Keeps the EDU of a change for servers; with the last of them that it was spread.
+    async fn keep_for(
+        &self,
+        servers: BTreeSet<OwnedServerName>,
+        edu: &Json,
+        place: LogPlace,
+    ) -> Result<()> {
+        let servers: Vec<OwnedServerName> = servers
+            .into_iter()
+            .filter(|server| self.is_destination(server))
+            .collect();
+        let chunks = servers.chunks(SERVERS_AT_ONCE);
+        let last = chunks.len().saturating_sub(1);
+        let mut batch = Batch::new();
+        for (index, chunk) in chunks.enumerate() {
+            for server in chunk {
+                if federation::put_edu(&mut batch, server.as_str(), 0, edu).is_none() {
+                    tracing::warn!("a change of a device list is too large to be told");
+                }
+            }
+            if index < last {
+                self.0
+                    .parts
+                    .store
+                    .commit(std::mem::take(&mut batch))
+                    .await?;
+            }
+        }
+        let row = MetaRow(encode_key(&place).to_vec());
+        META.put(&mut batch, &LISTS.to_owned(), &row);
+        self.0.parts.store.commit(batch).await?;
+        for server in servers {
+            self.outbound(server.as_str());
+        }
+        Ok(())
+    }
+
+    async fn servers_of_user(
+        &self,
+        snapshot: &dyn Snapshot,
+        user: &str,
+    ) -> Result<BTreeSet<OwnedServerName>> {
+        let mut servers = BTreeSet::new();
+        let mut after = RoomNo(0);
+        loop {
+            let page = members::rooms_of(snapshot, user, after, ROOMS_PAGE).await?;
+            for (room, row) in &page {
+                if row.membership == ruma::events::room::member::MembershipState::Join {
+                    let of_room = federation::servers(snapshot, *room).await?;
+                    servers.extend(of_room.into_iter().filter_map(|name| name.try_into().ok()));
+                }
+            }
+            match page.last() {
+                Some((last, _)) if page.len() == ROOMS_PAGE => after = *last,
+                _ => return Ok(servers),
+            }
+        }
+    }
+
+    async fn write_position(&self) -> Result<()> {
+        let done = self.done_up_to();
+        // Nothing has happened but the writing of the last position.
+        if done <= self.board().written_at {
+            return Ok(());
+        }
+        let mut batch = Batch::buffered();
+        let row = MetaRow(encode_key(&done).to_vec());
+        META.put(&mut batch, &POSITION.to_owned(), &row);
+        let written_at = self.0.parts.store.commit(batch).await?;
+        self.board().written_at = written_at;
+        Ok(())
+    }
+}
+
+fn is_invite(json: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Event<'a> {
+        #[serde(borrow)]
+        content: Content<'a>,
+    }
+    #[derive(Deserialize)]
+    struct Content<'a> {
+        #[serde(borrow)]
+        membership: Option<Cow<'a, str>>,
+    }
+    let event = serde_json::from_slice::<Event<'_>>(json);
+    event.is_ok_and(|event| event.content.membership.as_deref() == Some("invite"))
+}
