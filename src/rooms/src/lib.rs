@@ -27,6 +27,7 @@ mod relate;
 pub mod remote;
 mod reports;
 mod send;
+pub mod serve;
 mod stage;
 mod summary;
 mod third_party;

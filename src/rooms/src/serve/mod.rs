@@ -1,0 +1,142 @@
+//! What other servers may read of rooms: states, events, history, templates of member events.
+//!
+//! A server reads a room only while one of its users is joined there and the room's access list does not shut it out.
+//! If not, and if there is no such room, the answer is the same. Of events it sees what one of its users may see; an
+//! event that it may not see looks as one that does not exist, or, where the graph needs it, is shown redacted.
+
+mod ephemeral;
+mod events;
+mod joined;
+mod state;
+mod template;
+mod visible;
+
+use std::ops::Deref;
+
+use hearth_data::{federation, members, rooms};
+use hearth_event::ServerAcl;
+use ruma::events::room::member::MembershipState;
+use ruma::{OwnedRoomAliasId, OwnedServerName, RoomAliasId, RoomId, ServerName, UserId};
+
+pub use ephemeral::RemoteReceipt;
+pub use events::{Direction, Missing};
+pub use template::Template;
+
+use crate::read::Look;
+use crate::{AliasTarget, Error, Result, Rooms};
+
+/// Most servers that are named with an alias.
+const SERVERS_MAX: usize = 100;
+/// How many users of a server are looked at for what it may see.
+const USERS_MAX: usize = 1_000;
+const PAGE: usize = 1_000;
+
+/// A server that reads a room, at one moment.
+pub(crate) struct Peer {
+    look: Look,
+    server: OwnedServerName,
+}
+
+impl Deref for Peer {
+    type Target = Look;
+
+    fn deref(&self) -> &Look {
+        &self.look
+    }
+}
+
+impl Rooms {
+    /// Whether a room's access list lets a server take part. Of a room that is not known here: yes.
+    pub async fn acl_permits(&self, room_id: &RoomId, server: &ServerName) -> Result<bool> {
+        let snapshot = self.snapshot().await?;
+        let Some(room) = rooms::number(&*snapshot, room_id).await? else {
+            return Ok(true);
+        };
+        match self.look(snapshot, room).await? {
+            Some(look) => look.permits(server).await,
+            None => Ok(true),
+        }
+    }
+
+    /// A room as it is now, seen by a server that has a user in it.
+    pub(crate) async fn peer(&self, server: &ServerName, room_id: &RoomId) -> Result<Peer> {
+        let snapshot = self.snapshot().await?;
+        let room = rooms::number(&*snapshot, room_id).await?;
+        let room = room.ok_or(Error::Denied)?;
+        let look = self.look(snapshot, room).await?.ok_or(Error::Denied)?;
+        let is_in = federation::is_server_in(&*look.snapshot, room, server.as_str()).await?;
+        if !is_in || !look.permits(server).await? {
+            return Err(Error::Denied);
+        }
+        Ok(Peer {
+            look,
+            server: server.to_owned(),
+        })
+    }
+
+    /// A room in which a user of a server is joined; `None` if it is no user of that server, not joined there, or the
+    /// server is shut out.
+    pub(crate) async fn peer_with(
+        &self,
+        server: &ServerName,
+        room_id: &RoomId,
+        user: &UserId,
+    ) -> Result<Option<Peer>> {
+        if user.server_name() != server {
+            return Ok(None);
+        }
+        let peer = match self.peer(server, room_id).await {
+            Ok(peer) => peer,
+            Err(Error::Denied) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let row = members::member(&*peer.snapshot, peer.room, user.as_str()).await?;
+        let is_joined = row.is_some_and(|row| row.membership == MembershipState::Join);
+        Ok(is_joined.then_some(peer))
+    }
+
+    /// Where an alias of this server leads, for another server: with servers that can let its users in.
+    pub async fn alias_for_server(&self, alias: &RoomAliasId) -> Result<AliasTarget> {
+        let alias: OwnedRoomAliasId = alias.to_owned();
+        let snapshot = self.snapshot().await?;
+        let row = rooms::alias(&*snapshot, alias.as_str()).await?;
+        let room_id = row.ok_or(Error::NoSuchAlias)?.room_id;
+        let mut servers = vec![self.server_name().to_owned()];
+        if let Some(room) = rooms::number(&*snapshot, &room_id).await? {
+            let (found, _) = federation::servers_after(&*snapshot, room, "", SERVERS_MAX).await?;
+            let names = found.into_iter().filter_map(|name| name.try_into().ok());
+            servers.extend(names.filter(|name| name != self.server_name()));
+        }
+        Ok(AliasTarget { room_id, servers })
+    }
+}
+
+impl Look {
+    /// Whether the room's access list lets a server take part.
+    pub(crate) async fn permits(&self, server: &ServerName) -> Result<bool> {
+        let list = self.current("m.room.server_acl").await?;
+        Ok(list.is_none_or(|list| ServerAcl::of(&list).permits(server)))
+    }
+}
+
+impl Peer {
+    /// Users of the server who are in the room or were: those whose memberships decide what it sees.
+    async fn users(&self) -> Result<Vec<String>> {
+        let mut users = Vec::new();
+        let mut after = String::new();
+        loop {
+            let page = members::members_after(&*self.snapshot, self.room, &after, PAGE).await?;
+            let of_server = page.iter().map(|(user, _)| user).filter(|user| {
+                let server = user.split_once(':').map(|(_, server)| server);
+                server == Some(self.server.as_str())
+            });
+            users.extend(of_server.take(USERS_MAX - users.len()).cloned());
+            match page.last() {
+                Some((last, _)) if page.len() == PAGE && users.len() < USERS_MAX => {
+                    after.clone_from(last);
+                }
+                _ => return Ok(users),
+            }
+        }
+    }
+}
