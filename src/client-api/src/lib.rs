@@ -6,8 +6,9 @@
 use axum::Router;
 use axum::extract::FromRef;
 use hearth_accounts::Accounts;
-use hearth_http::Gate;
+use hearth_http::{ApiError, Gate};
 use hearth_rooms::Rooms;
+use http::StatusCode;
 
 pub mod accounts;
 pub mod discovery;
@@ -26,6 +27,8 @@ pub struct Parts {
     pub rooms: Rooms,
     /// The only reader for clients.
     pub sync: hearth_sync::Sync,
+    /// Other servers.
+    pub federation: hearth_federation::Client,
     /// Where this server is found.
     pub discovery: discovery::Discovery,
 }
@@ -38,4 +41,27 @@ pub fn router(parts: Parts) -> Router {
         .merge(rooms::router())
         .merge(sync::router())
         .with_state::<()>(parts)
+}
+
+/// What goes wrong between servers, as a client sees it.
+pub(crate) fn remote_error(error: &hearth_federation::Error) -> ApiError {
+    use hearth_federation::Error;
+    let bad_gateway = |message: &str| ApiError::new(StatusCode::BAD_GATEWAY, "M_UNKNOWN", message);
+    match error {
+        Error::NotAllowed(_) => ApiError::forbidden("This server does not talk to that one"),
+        Error::Unreachable { .. } => bad_gateway("The other server cannot be reached"),
+        Error::Malformed { .. } => bad_gateway("The other server gave a malformed answer"),
+        Error::Refused {
+            status: 403,
+            message,
+            ..
+        } => ApiError::forbidden(message.clone()),
+        Error::Refused {
+            status: 404,
+            message,
+            ..
+        } => ApiError::not_found(message.clone()),
+        Error::Refused { .. } => bad_gateway("The other server refused"),
+        Error::Store(_) => ApiError::internal(error),
+    }
 }

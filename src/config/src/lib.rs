@@ -12,7 +12,7 @@ mod value;
 
 pub use load::{Error, Sources};
 pub use settings::{
-    Config, Contact, Egress, Limits, Log, LogFormat, Password, Policy, Rate, RateLimits,
-    Registration, Room, Store, Tls, Turn, Web, WellKnown,
+    Config, Contact, Egress, Federation, Limits, Log, LogFormat, Password, Policy, Rate,
+    RateLimits, Registration, Room, Store, Tls, Turn, Web, WellKnown,
 };
 pub use value::{ByteSize, Secret};

@@ -45,6 +45,8 @@ pub struct Config {
     pub limits: Limits,
     /// Requests that leave the server.
     pub egress: Egress,
+    /// Other servers.
+    pub federation: Federation,
     /// Logs.
     pub log: Log,
     /// Cost of a password hash.
@@ -207,6 +209,20 @@ pub struct Egress {
     pub ca_file: Option<PathBuf>,
 }
 
+/// `[federation]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Federation {
+    /// This server talks to others.
+    pub enabled: bool,
+    /// Only to these, if there are any: names with `*` and `?`.
+    pub allow: Vec<String>,
+    /// Not to these.
+    pub deny: Vec<String>,
+    /// Who is asked for the keys of servers that do not answer.
+    pub notaries: Vec<String>,
+}
+
 /// `[log]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -274,6 +290,7 @@ impl Default for Config {
             rate_limits: RateLimits::default(),
             limits: Limits::default(),
             egress: Egress::default(),
+            federation: Federation::default(),
             log: Log::default(),
             password: Password::default(),
             store: Store::default(),
@@ -330,6 +347,17 @@ impl Default for Limits {
             connections: 10_000,
             long_poll_seconds_max: 120,
             shutdown_seconds_max: 5,
+        }
+    }
+}
+
+impl Default for Federation {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            allow: Vec::new(),
+            deny: Vec::new(),
+            notaries: Vec::new(),
         }
     }
 }

@@ -67,6 +67,9 @@ pub(crate) enum Verb {
     /// What users reported.
     #[command(subcommand)]
     Report(ReportVerb),
+    /// The keys with which the server signs.
+    #[command(subcommand)]
+    Keys(KeysVerb),
     /// Copies of the store.
     #[command(subcommand)]
     Backup(BackupVerb),
@@ -177,6 +180,15 @@ pub(crate) enum ReportVerb {
         /// Its number.
         number: u64,
     },
+}
+
+/// `hearth keys`
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub(crate) enum KeysVerb {
+    /// Show what other servers are told.
+    Show,
+    /// Make a new signing key. It is used from the next start on; the old one stays published for what it signed.
+    Rotate,
 }
 
 /// `hearth backup`

@@ -11,9 +11,11 @@ use hearth_client_api::discovery::{Contact, Discovery};
 use hearth_config::Config;
 use hearth_data::state::States;
 use hearth_data::tables::CATALOGUE;
+use hearth_egress::{Egress, SystemNames};
 use hearth_event::RoomVersion;
-use hearth_federation::OwnKeys;
+use hearth_federation::Sender;
 use hearth_http::Gate;
+use hearth_ports::NoDeviceLists;
 use hearth_rooms::Rooms;
 use hearth_store::Backend;
 use hearth_store_rocksdb::RocksBackend;
@@ -23,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::error::{Doing, Error, Result};
+use crate::federation::{Ground, Neighbours};
 use crate::identity::Identity;
 use crate::memory::Budget;
 
@@ -35,6 +38,7 @@ const WORKERS_END_MAX: Duration = Duration::from_secs(5);
 pub(crate) struct House {
     pub(crate) store: Arc<RocksBackend>,
     pub(crate) handles: Handles,
+    pub(crate) sender: Sender,
     pub(crate) tasks: TaskTracker,
     pub(crate) shutdown: CancellationToken,
 }
@@ -84,18 +88,22 @@ impl House {
         let states = Arc::new(States::new(identity.hash_key.clone(), budget.states));
         let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
 
-        let own_keys = OwnKeys::new(
-            identity.server_name.clone(),
-            identity.key.clone(),
-            clock.clone(),
-        );
+        let ground = Ground {
+            store: backend.clone(),
+            clock: clock.clone(),
+            ids: ids.clone(),
+            tasks: tasks.clone(),
+            shutdown: shutdown.clone(),
+        };
+        let http = Arc::new(egress(config, &tasks, &shutdown)?);
+        let neighbours = Neighbours::new(ground, http, &identity, config)?;
         let accounts = Accounts::new(
             backend.clone(),
             clock.clone(),
             ids.clone(),
             accounts_settings(config, &identity)?,
         );
-        let rooms = Rooms::new(
+        let rooms = Rooms::federated(
             hearth_rooms::Parts {
                 store: backend.clone(),
                 states: states.clone(),
@@ -105,7 +113,10 @@ impl House {
                 shutdown: shutdown.clone(),
             },
             rooms_settings(config, identity, budget)?,
+            neighbours.for_rooms(),
         );
+        let sender = neighbours.sender(&rooms, Arc::new(NoDeviceLists));
+        let federation = neighbours.endpoints(&rooms, &accounts, &sender);
         let sync = Sync::new(hearth_sync::Parts {
             store: backend,
             states,
@@ -124,18 +135,15 @@ impl House {
                 accounts,
                 rooms,
                 sync,
-                discovery: Discovery {
-                    client: config.well_known.client.clone(),
-                    server: config.well_known.server.clone(),
-                    support_page: config.well_known.support_page.clone(),
-                    contacts: contacts(config),
-                },
+                federation: neighbours.client,
+                discovery: discovery(config),
             },
-            federation: hearth_federation_api::Parts { own_keys },
+            federation,
         };
         Ok(Self {
             store,
             handles,
+            sender,
             tasks,
             shutdown,
         })
@@ -151,6 +159,15 @@ impl House {
         }
         drop(self.handles);
         self.store.close().await.doing("could not close the store")
+    }
+}
+
+fn discovery(config: &Config) -> Discovery {
+    Discovery {
+        client: config.well_known.client.clone(),
+        server: config.well_known.server.clone(),
+        support_page: config.well_known.support_page.clone(),
+        contacts: contacts(config),
     }
 }
 
@@ -201,6 +218,26 @@ fn contacts(config: &Config) -> Vec<Contact> {
         email_address: contact.email_address.clone(),
     });
     contacts.collect()
+}
+
+/// The client for requests that leave the server.
+pub(crate) fn egress(
+    config: &Config,
+    tasks: &TaskTracker,
+    shutdown: &CancellationToken,
+) -> Result<Egress> {
+    let names = SystemNames::load().doing("could not prepare looking up names")?;
+    let environment = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
+    let ca_files = config.egress.ca_file.clone().into_iter();
+    let agent = concat!("Hearth/", env!("CARGO_PKG_VERSION"));
+    let settings = hearth_egress::Settings {
+        deny: config.egress.deny.clone(),
+        allow: config.egress.allow.clone(),
+        ca_files: ca_files.chain(environment).collect(),
+        user_agent: Some(http::HeaderValue::from_static(agent)),
+    };
+    Egress::new(&settings, Arc::new(names), tasks.clone(), shutdown.clone())
+        .doing("could not prepare requests to others")
 }
 
 fn rooms_settings(

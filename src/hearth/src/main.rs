@@ -7,6 +7,7 @@ mod admin;
 mod backup;
 mod cli;
 mod error;
+mod federation;
 mod fsck;
 mod healthcheck;
 mod house;

@@ -41,6 +41,15 @@ pub(crate) async fn serve(config: &Config) -> Result<()> {
     let house = House::build(store, config).await?;
     metrics::register(&counters, &house.store);
     start_workers(&house);
+    let rooms = &house.handles.client.rooms;
+    rooms
+        .resume_intakes()
+        .await
+        .doing("could not go on with what other servers sent")?;
+    rooms
+        .resume_partial_rooms()
+        .await
+        .doing("could not go on with joins of rooms")?;
     let socket = socket::listen(&config.data_dir)?;
     house.tasks.spawn(socket::run(
         socket,
@@ -90,6 +99,8 @@ fn start_workers(house: &House) {
     house
         .tasks
         .spawn(async move { notifier.run(shutdown).await });
+    let sender = house.sender.clone();
+    house.tasks.spawn(async move { sender.run().await });
     let (rooms, shutdown) = (house.handles.client.rooms.clone(), house.shutdown.clone());
     house
         .tasks

@@ -31,6 +31,7 @@ where
     S: Clone + Send + Sync + 'static,
     Gate: FromRef<S>,
     Accounts: FromRef<S>,
+    hearth_federation::Client: FromRef<S>,
 {
     Router::new()
         .merge(account::router())

@@ -3,6 +3,7 @@
 use axum::Router;
 use axum::extract::{FromRef, State};
 use hearth_accounts::Accounts;
+use hearth_federation::Client;
 use hearth_http::{ApiError, Gate, RawJson, Ruma, route};
 use ruma::api::client::profile::{
     delete_profile_field, get_profile, get_profile_field, set_profile_field,
@@ -12,6 +13,7 @@ use serde_json::{Map, Value};
 
 use super::error::accounts_error;
 use super::{answer, done, must_be, object};
+use crate::remote_error;
 use crate::unparsed::Unparsed;
 
 pub(super) fn router<S>() -> Router<S>
@@ -19,6 +21,7 @@ where
     S: Clone + Send + Sync + 'static,
     Gate: FromRef<S>,
     Accounts: FromRef<S>,
+    Client: FromRef<S>,
 {
     let router = Router::new();
     let router = route::<get_profile::v3::Request, _, _, _>(router, profile);
@@ -30,25 +33,36 @@ where
 /// GET /_matrix/client/v3/profile/{userId}
 async fn profile(
     State(accounts): State<Accounts>,
+    State(federation): State<Client>,
     request: Ruma<get_profile::v3::Request>,
 ) -> Result<RawJson, ApiError> {
-    answer(&load(&accounts, &request.body.user_id).await?)
+    answer(&load(&accounts, &federation, &request.body.user_id).await?)
 }
 
 /// GET /_matrix/client/v3/profile/{userId}/{keyName}
 async fn profile_field(
     State(accounts): State<Accounts>,
+    State(federation): State<Client>,
     request: Ruma<get_profile_field::v3::Request>,
 ) -> Result<RawJson, ApiError> {
-    let mut profile = load(&accounts, &request.body.user_id).await?;
+    let mut profile = load(&accounts, &federation, &request.body.user_id).await?;
     let field = request.body.field.as_str();
     let value = profile.remove_entry(field);
     let value = value.ok_or_else(|| ApiError::not_found("This profile field is not set"))?;
     answer(&Map::from_iter([value]))
 }
 
-async fn load(accounts: &Accounts, user: &UserId) -> Result<Map<String, Value>, ApiError> {
-    let profile = accounts.profile(user).await.map_err(accounts_error)?;
+async fn load(
+    accounts: &Accounts,
+    federation: &Client,
+    user: &UserId,
+) -> Result<Map<String, Value>, ApiError> {
+    let profile = if user.server_name() == federation.server_name() {
+        accounts.profile(user).await.map_err(accounts_error)?
+    } else {
+        let asked = federation.profile(user).await;
+        asked.map_err(|error| remote_error(&error))?
+    };
     profile.ok_or_else(|| ApiError::not_found("Unknown user"))
 }
 

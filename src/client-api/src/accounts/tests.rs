@@ -31,7 +31,14 @@ pub(super) const PASSWORD: &str = "correct horse";
 #[derive(Clone)]
 struct Handles {
     gate: Gate,
+    federation: hearth_federation::Client,
     accounts: Accounts,
+}
+
+impl FromRef<Handles> for hearth_federation::Client {
+    fn from_ref(handles: &Handles) -> Self {
+        handles.federation.clone()
+    }
 }
 
 impl FromRef<Handles> for Gate {
@@ -95,6 +102,7 @@ impl Api {
         );
         let gate = Gate::new(Arc::new(accounts.clone()), 1 << 20);
         let handles = Handles {
+            federation: hearth_federation::Client::island(server_name!("h.test").to_owned()),
             gate,
             accounts: accounts.clone(),
         };

@@ -2,6 +2,7 @@
 
 use axum::Router;
 use axum::extract::{FromRef, State};
+use hearth_federation::Client;
 use hearth_http::{ApiError, Gate, RawJson, Ruma, route};
 use hearth_rooms::{Error, Publish, RoomListing, RoomPage, RoomQuery, Rooms};
 use ruma::ServerName;
@@ -10,17 +11,20 @@ use ruma::api::client::directory::{
     get_public_rooms, get_public_rooms_filtered, get_room_visibility, set_room_visibility,
 };
 use ruma::api::client::room::aliases;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::create::publish;
 use super::error::rooms_error;
 use super::{active, answer, done};
+use crate::remote_error;
 
 pub(super) fn router<S>() -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
     Gate: FromRef<S>,
     Rooms: FromRef<S>,
+    Client: FromRef<S>,
 {
     let router = route::<create_alias::v3::Request, _, _, _>(Router::new(), put_alias);
     let router = route::<get_alias::v3::Request, _, _, _>(router, alias);
@@ -114,10 +118,14 @@ fn listing_error(error: Error) -> ApiError {
 /// GET /_matrix/client/v3/publicRooms
 async fn published(
     State(rooms): State<Rooms>,
+    State(federation): State<Client>,
     request: Ruma<get_public_rooms::v3::Request>,
 ) -> Result<RawJson, ApiError> {
     let body = &request.body;
-    must_be_here(&rooms, body.server.as_deref())?;
+    if let Some(server) = elsewhere(&rooms, body.server.as_deref()) {
+        let page = (body.limit.map(u64::from), body.since.as_deref());
+        return remote_page(&federation, server, page, None).await;
+    }
     let query = RoomQuery {
         since: body.since.clone(),
         limit: body.limit.map(count),
@@ -129,10 +137,16 @@ async fn published(
 /// POST /_matrix/client/v3/publicRooms
 async fn search(
     State(rooms): State<Rooms>,
+    State(federation): State<Client>,
     request: Ruma<get_public_rooms_filtered::v3::Request>,
 ) -> Result<RawJson, ApiError> {
     let body = &request.body;
-    must_be_here(&rooms, body.server.as_deref())?;
+    if let Some(server) = elsewhere(&rooms, body.server.as_deref()) {
+        let page = (body.limit.map(u64::from), body.since.as_deref());
+        let filter = serde_json::from_slice::<Filter<'_>>(&request.json);
+        let filter = filter.ok().and_then(|filter| filter.filter);
+        return remote_page(&federation, server, page, filter).await;
+    }
     let types = &body.filter.room_types;
     let types = types
         .iter()
@@ -151,13 +165,31 @@ fn count(limit: ruma::UInt) -> usize {
     usize::try_from(u64::from(limit)).unwrap_or(usize::MAX)
 }
 
-fn must_be_here(rooms: &Rooms, server: Option<&ServerName>) -> Result<(), ApiError> {
-    match server {
-        Some(server) if server != rooms.server_name() => Err(ApiError::not_found(
-            "The directory of that server cannot be reached",
-        )),
-        _ => Ok(()),
+/// Another server whose directory is asked for.
+fn elsewhere<'a>(rooms: &Rooms, server: Option<&'a ServerName>) -> Option<&'a ServerName> {
+    server.filter(|server| *server != rooms.server_name())
+}
+
+/// The filter of a search, as the client wrote it.
+#[derive(serde::Deserialize)]
+struct Filter<'a> {
+    #[serde(borrow)]
+    filter: Option<&'a RawValue>,
+}
+
+/// A page of another server's directory.
+async fn remote_page(
+    federation: &Client,
+    server: &ServerName,
+    page: (Option<u64>, Option<&str>),
+    filter: Option<&RawValue>,
+) -> Result<RawJson, ApiError> {
+    let found = federation.public_rooms(server, page, filter).await;
+    let mut found = found.map_err(|error| remote_error(&error))?;
+    if !found.get("chunk").is_some_and(Value::is_array) {
+        found.insert("chunk".to_owned(), Value::Array(Vec::new()));
     }
+    Ok(answer(&Value::Object(found)))
 }
 
 fn page(page: &RoomPage) -> RawJson {

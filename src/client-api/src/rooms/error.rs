@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use hearth_http::ApiError;
+use hearth_ports::remote::{Refusal, RemoteError};
 use hearth_rooms::{Error, StoreError};
 use http::StatusCode;
 
@@ -43,7 +44,36 @@ pub(super) fn rooms_error(error: Error) -> ApiError {
         Error::DuplicateAnnotation => bad_request("M_DUPLICATE_ANNOTATION"),
         Error::ThreadOnRelation | Error::StillInRoom => bad_request("M_UNKNOWN"),
         Error::CannotAuthoriseJoin => bad_request("M_UNABLE_TO_AUTHORISE_JOIN"),
+        Error::CannotGrantJoin => bad_request("M_UNABLE_TO_GRANT_JOIN"),
+        Error::IncompatibleVersion(version) => {
+            bad_request("M_INCOMPATIBLE_ROOM_VERSION").with("room_version", version.as_str())
+        }
+        Error::NotYet => ApiError::unavailable(&error),
+        Error::BadEvent(_) | Error::Denied => ApiError::forbidden(message),
+        Error::Remote(cause) => remote_error(cause),
         Error::TooLarge => ApiError::too_large(message),
         _ => ApiError::internal(&error),
+    }
+}
+
+/// What another server said, or that it said nothing.
+fn remote_error(error: &RemoteError) -> ApiError {
+    let bad_gateway = |message| ApiError::new(StatusCode::BAD_GATEWAY, "M_UNKNOWN", message);
+    let bad_request =
+        |errcode, message: &String| ApiError::new(StatusCode::BAD_REQUEST, errcode, message);
+    match error {
+        RemoteError::Unreachable(_) => bad_gateway("The other server cannot be reached"),
+        RemoteError::Malformed(_) => bad_gateway("The other server gave a malformed answer"),
+        RemoteError::Refused { reason, message } => match reason {
+            Refusal::Forbidden => ApiError::forbidden(message),
+            Refusal::NotFound => ApiError::not_found(message),
+            Refusal::IncompatibleVersion(version) => {
+                bad_request("M_INCOMPATIBLE_ROOM_VERSION", message)
+                    .with("room_version", version.as_str())
+            }
+            Refusal::CannotAuthorise => bad_request("M_UNABLE_TO_AUTHORISE_JOIN", message),
+            Refusal::CannotGrant => bad_request("M_UNABLE_TO_GRANT_JOIN", message),
+            Refusal::NoEndpoint | Refusal::Other => bad_gateway("The other server refused"),
+        },
     }
 }

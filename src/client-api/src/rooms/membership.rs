@@ -56,7 +56,7 @@ async fn join_any(
     let room = &request.body.room_id_or_alias;
     let further = content(&request.json)?;
     let with = (request.body.reason.clone(), Some(&*further));
-    let joined = rooms.join_with(caller, room, with).await;
+    let joined = rooms.join_via(caller, room, &request.body.via, with).await;
     Ok(answer(&json!({ "room_id": joined.map_err(rooms_error)? })))
 }
 
@@ -67,7 +67,8 @@ async fn knock(
 ) -> Result<RawJson, ApiError> {
     let user = &active(&request)?.user;
     let room = &request.body.room_id_or_alias;
-    let knocked = rooms.knock(user, room, request.body.reason.clone()).await;
+    let reason = request.body.reason.clone();
+    let knocked = rooms.knock_via(user, room, &request.body.via, reason).await;
     Ok(answer(&json!({ "room_id": knocked.map_err(rooms_error)? })))
 }
 

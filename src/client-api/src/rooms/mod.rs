@@ -30,6 +30,7 @@ where
     S: Clone + Send + Sync + 'static,
     Gate: FromRef<S>,
     Rooms: FromRef<S>,
+    hearth_federation::Client: FromRef<S>,
 {
     Router::new()
         .merge(create::router())

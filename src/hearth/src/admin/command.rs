@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::cli::{BackupVerb, ReportVerb, RoomVerb, TokenVerb, UserVerb, Verb};
+use crate::cli::{BackupVerb, KeysVerb, ReportVerb, RoomVerb, TokenVerb, UserVerb, Verb};
 use crate::error::{Doing, Error, Result};
 
 /// One command, as it goes over the socket.
@@ -51,6 +51,8 @@ pub(crate) enum Command {
     ReportRemove {
         number: u64,
     },
+    KeysShow,
+    KeysRotate,
     BackupCreate {
         folder: PathBuf,
     },
@@ -74,6 +76,8 @@ impl Command {
             Verb::Room(RoomVerb::Show { room }) => Self::RoomShow { room: room.clone() },
             Verb::Report(ReportVerb::List) => Self::ReportList,
             Verb::Report(ReportVerb::Remove { number }) => Self::ReportRemove { number: *number },
+            Verb::Keys(KeysVerb::Show) => Self::KeysShow,
+            Verb::Keys(KeysVerb::Rotate) => Self::KeysRotate,
             Verb::Backup(BackupVerb::Create { folder }) => Self::BackupCreate {
                 // The server has another working folder.
                 folder: std::path::absolute(folder).doing("the folder's path is not usable")?,

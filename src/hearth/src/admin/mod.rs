@@ -10,7 +10,7 @@ use hearth_config::Config;
 
 pub(crate) use self::command::Command;
 pub(crate) use self::operator::Operator;
-use crate::error::{Error, Result};
+use crate::error::{Doing, Error, Result};
 use crate::house::{House, open_store};
 
 impl House {
@@ -21,6 +21,7 @@ impl House {
             rooms: self.handles.client.rooms.clone(),
             store: Arc::clone(&self.store),
             server_name: config.server_name.clone(),
+            own_keys: self.handles.federation.own_keys.clone(),
         }
     }
 }
@@ -29,6 +30,13 @@ impl House {
 pub(crate) async fn carry_out(command: Command, config: &Config) -> Result<String> {
     if let Some(answer) = socket::ask(&config.data_dir, &command).await? {
         return answer.map_err(Error::Refused);
+    }
+    if matches!(command, Command::KeysRotate) {
+        // Not on a whole server: one whose key everybody knows would not start.
+        let store = open_store(config)?;
+        let rotated = operator::keys_rotate(&store).await;
+        store.close().await.doing("could not close the store")?;
+        return rotated;
     }
     let house = House::build(open_store(config)?, config).await?;
     let answer = house.operator(config).carry_out(command).await;

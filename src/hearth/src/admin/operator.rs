@@ -11,6 +11,7 @@ use hearth_accounts::{
 use hearth_data::RoomNo;
 use hearth_data::rooms::{self, RoomHead};
 use hearth_data::tables::ROOM_HEADS;
+use hearth_federation::OwnKeys;
 use hearth_rooms::{Report, Reported, Rooms};
 use hearth_store::Backend;
 use hearth_store_rocksdb::RocksBackend;
@@ -20,6 +21,7 @@ use ruma::{OwnedUserId, RoomId, UserId};
 use super::Command;
 use crate::backup;
 use crate::error::{Doing, Error, Result};
+use crate::identity;
 
 /// Length of passwords that are made up, in characters: 119 bits.
 const PASSWORD_LENGTH: usize = 20;
@@ -35,6 +37,7 @@ pub(crate) struct Operator {
     pub(crate) rooms: Rooms,
     pub(crate) store: Arc<RocksBackend>,
     pub(crate) server_name: String,
+    pub(crate) own_keys: OwnKeys,
 }
 
 impl Operator {
@@ -64,6 +67,8 @@ impl Operator {
             Command::RoomShow { room } => self.room_show(&room).await,
             Command::ReportList => self.report_list().await,
             Command::ReportRemove { number } => self.report_remove(number).await,
+            Command::KeysShow => Ok(format!("{}\n", self.own_keys.document_text())),
+            Command::KeysRotate => keys_rotate(&*self.store).await,
             Command::BackupCreate { folder } => {
                 backup::create(&self.store, &self.server_name, &folder).await
             }
@@ -332,4 +337,13 @@ fn token_line(token: &RegistrationToken) -> String {
         "{} used {} of {allowed}{expiry}\n",
         token.token, token.uses_completed
     )
+}
+
+/// Gives the server a new signing key.
+pub(super) async fn keys_rotate(store: &dyn Backend) -> Result<String> {
+    let ids = Ids::from_system();
+    let (old, new) = identity::rotate(store, &ids, &SystemClock).await?;
+    Ok(format!(
+        "{new} takes the place of {old} at the next start of the server\n"
+    ))
 }

@@ -22,6 +22,7 @@ use tower::ServiceExt;
 #[derive(Clone)]
 struct Handles {
     gate: Gate,
+    federation: hearth_federation::Client,
     rooms: Rooms,
     sync: hearth_sync::Sync,
 }
@@ -29,6 +30,12 @@ struct Handles {
 impl FromRef<Handles> for hearth_sync::Sync {
     fn from_ref(handles: &Handles) -> Self {
         handles.sync.clone()
+    }
+}
+
+impl FromRef<Handles> for hearth_federation::Client {
+    fn from_ref(handles: &Handles) -> Self {
+        handles.federation.clone()
     }
 }
 
@@ -127,6 +134,7 @@ impl Api {
         let tasks = TaskTracker::new();
         tasks.spawn(async move { notifier.run(CancellationToken::new()).await });
         let handles = Handles {
+            federation: hearth_federation::Client::island(rooms.server_name().to_owned()),
             gate: Gate::new(Arc::new(ByName), 1 << 20),
             rooms: rooms.clone(),
             sync,

@@ -1,0 +1,142 @@
+//! EDUs of other servers: each goes to the crate whose business it is, and none stops another.
+
+use hearth_ports::BoxFuture;
+use hearth_rooms::Rooms;
+use hearth_rooms::serve::RemoteReceipt;
+use hearth_types::UnixMs;
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, ServerName};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
+
+/// Most receipts of one EDU that are looked at.
+const RECEIPTS_MAX: usize = 500;
+
+/// Takes EDUs in. Cheap to clone.
+#[derive(Clone)]
+pub struct Edus {
+    rooms: Rooms,
+}
+
+#[derive(Deserialize)]
+struct Edu<'a> {
+    edu_type: String,
+    #[serde(borrow)]
+    content: &'a RawValue,
+}
+
+#[derive(Deserialize)]
+struct Typing {
+    room_id: OwnedRoomId,
+    user_id: OwnedUserId,
+    typing: bool,
+}
+
+#[derive(Deserialize)]
+struct Receipts(BTreeMap<OwnedRoomId, ByType>);
+
+#[derive(Deserialize)]
+struct ByType {
+    #[serde(rename = "m.read", default)]
+    read: BTreeMap<OwnedUserId, Receipt>,
+}
+
+#[derive(Deserialize)]
+struct Receipt {
+    event_ids: Vec<OwnedEventId>,
+    #[serde(default)]
+    data: ReceiptData,
+}
+
+#[derive(Default, Deserialize)]
+struct ReceiptData {
+    #[serde(default)]
+    ts: u64,
+    thread_id: Option<String>,
+}
+
+impl Edus {
+    /// For these domains.
+    pub fn new(rooms: Rooms) -> Self {
+        Self { rooms }
+    }
+
+    /// Takes the EDUs of a transaction in, in their order. What is malformed, unknown or not the server's to say is
+    /// passed over.
+    pub(crate) fn receive<'a>(
+        &'a self,
+        origin: &'a ServerName,
+        edus: &'a [Box<RawValue>],
+    ) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            for edu in edus {
+                let Some(edu) = parsed::<Edu<'_>>(edu) else {
+                    continue;
+                };
+                if let Err(error) = self.take(origin, &edu).await {
+                    tracing::warn!(%error, "could not take in an EDU of `{origin}`");
+                }
+            }
+        })
+    }
+
+    async fn take(&self, origin: &ServerName, edu: &Edu<'_>) -> hearth_rooms::Result<()> {
+        match edu.edu_type.as_str() {
+            "m.typing" => self.typing(origin, edu.content).await,
+            "m.receipt" => self.receipts(origin, edu.content).await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn typing(&self, origin: &ServerName, content: &RawValue) -> hearth_rooms::Result<()> {
+        let Some(typing) = owned::<Typing>(content) else {
+            return Ok(());
+        };
+        let (room, user) = (&*typing.room_id, &*typing.user_id);
+        match typing.typing {
+            true => self.rooms.receive_typing(origin, room, user).await,
+            false => self.rooms.receive_typing_end(origin, room, user).await,
+        }
+    }
+
+    async fn receipts(&self, origin: &ServerName, content: &RawValue) -> hearth_rooms::Result<()> {
+        for (room, user, receipt) in listed(content) {
+            self.rooms
+                .receive_receipt(origin, &room, &user, &receipt)
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+/// The receipts of an EDU, the newest event of each.
+fn listed(content: &RawValue) -> Vec<(OwnedRoomId, OwnedUserId, RemoteReceipt)> {
+    let Some(Receipts(rooms)) = owned::<Receipts>(content) else {
+        return Vec::new();
+    };
+    let mut all = Vec::new();
+    for (room, by_type) in rooms {
+        for (user, mut receipt) in by_type.read {
+            let Some(event_id) = receipt.event_ids.pop() else {
+                continue;
+            };
+            let receipt = RemoteReceipt {
+                event_id,
+                thread: receipt.data.thread_id,
+                ts: UnixMs(receipt.data.ts),
+            };
+            all.push((room.clone(), user, receipt));
+        }
+    }
+    all.truncate(RECEIPTS_MAX);
+    all
+}
+
+fn parsed<'a, T: Deserialize<'a>>(json: &'a RawValue) -> Option<T> {
+    serde_json::from_str(json.get()).ok()
+}
+
+fn owned<T: DeserializeOwned>(json: &RawValue) -> Option<T> {
+    serde_json::from_str(json.get()).ok()
+}

@@ -1,0 +1,313 @@
+"""Hearth and Synapse, in both directions. Each part is a function named part_…; arguments select parts by name."""
+
+import os
+import shutil
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+
+from servers import Authority, Hearth, Refused, Server, Synapse, User, eventually, quote
+
+
+class World:
+    def __init__(self, folder: Path):
+        authority = Authority(folder / "ca")
+        self.hearth = Hearth(folder / "hearth", authority, os.environ["HEARTH_BIN"])
+        self.synapse = Synapse(folder / "synapse", authority)
+        self.synapse.start()
+        self.hearth.start()
+        self.anna = User(self.hearth, "anna")
+        self.ben = User(self.synapse, "ben")
+
+    def directions(self):
+        """(a user of the one server, a user of the other), both ways."""
+        return [(self.anna, self.ben), (self.ben, self.anna)]
+
+    def stop(self) -> None:
+        self.hearth.stop()
+        self.synapse.stop()
+
+
+def ask_notary(notary: Server, about: Server) -> list[dict]:
+    return notary.federation(f"/_matrix/key/v2/query/{quote(about.name)}")["server_keys"]
+
+
+def part_keys(world: World) -> None:
+    """Each tells the other's keys as a notary, signed by both."""
+    for notary, about in ((world.hearth, world.synapse), (world.synapse, world.hearth)):
+        documents = ask_notary(notary, about)
+        assert len(documents) == 1, documents
+        assert documents[0]["server_name"] == about.name
+        assert set(documents[0]["signatures"]) == {notary.name, about.name}, documents[0]["signatures"]
+
+
+def part_version(world: World) -> None:
+    assert world.hearth.federation("/_matrix/federation/v1/version")["server"]["name"] == "Hearth"
+
+
+def part_profile(world: World) -> None:
+    """Profiles of the other server's users."""
+    for own, other in world.directions():
+        other.call("PUT", f"v3/profile/{quote(other.id)}/displayname", {"displayname": f"Name of {other.id}"})
+        profile = own.call("GET", f"v3/profile/{quote(other.id)}")
+        assert profile["displayname"] == f"Name of {other.id}", profile
+
+
+def part_directory(world: World) -> None:
+    """The other server's room directory, and an alias that leads into it."""
+    for own, other in world.directions():
+        name = f"Public room of {other.server.kind}"
+        room = other.room(preset="public_chat", visibility="public", name=name, room_alias_name=f"pub{time.time_ns()}")
+        page = own.call("GET", f"v3/publicRooms?server={quote(other.server.name)}")
+        assert room in [found["room_id"] for found in page["chunk"]], page
+        search = own.call("POST", f"v3/publicRooms?server={quote(other.server.name)}", {"filter": {"generic_search_term": name}})
+        assert [found["name"] for found in search["chunk"]] == [name], search
+
+
+def shared_room(owner: User, guest: User, **body) -> str:
+    """A room of the owner's into which the guest has come over federation."""
+    room = owner.room(preset="public_chat", **body)
+    assert guest.join(room, owner.server) == room
+    eventually("the join arrives", lambda: ("m.room.member", guest.id) in owner.room_state(room))
+    return room
+
+
+def chat(one: User, other: User, room: str, count: int = 10) -> None:
+    said = []
+    for number in range(count):
+        speaker, listener = ((one, other), (other, one))[number % 2]
+        said.append(speaker.say(room, f"{number} from {speaker.id}"))
+        eventually("a message arrives", lambda: said[-1] in [
+            event["event_id"] for event in listener.messages(room, 20)["chunk"]
+        ])
+
+
+def same_state(one: User, other: User, room: str) -> None:
+    def check():
+        left, right = one.room_state(room), other.room_state(room)
+        return left == right or (_ for _ in ()).throw(KeyError(set(left.items()) ^ set(right.items())))
+
+    eventually("both servers have the same state", check)
+
+
+def part_join(world: World) -> None:
+    """A public room of the other server is joined, and both talk; in several room versions."""
+    for version in ("6", "10", "11", "12"):
+        for owner, guest in world.directions():
+            room = shared_room(owner, guest, room_version=version)
+            chat(owner, guest, room, 6)
+            same_state(owner, guest, room)
+
+
+def part_alias(world: World) -> None:
+    """By alias."""
+    for owner, guest in world.directions():
+        alias = f"alias{time.time_ns()}"
+        room = owner.room(preset="public_chat", room_alias_name=alias)
+        assert guest.join(f"#{alias}:{owner.server.name}") == room
+        chat(owner, guest, room, 2)
+
+
+def part_invite(world: World) -> None:
+    """Invited, seen, accepted; another invite declined."""
+    for owner, guest in world.directions():
+        room = owner.room(preset="private_chat")
+        owner.call("POST", f"v3/rooms/{quote(room)}/invite", {"user_id": guest.id})
+        eventually("the invite arrives", lambda: room in guest.sync().get("rooms", {}).get("invite", {}))
+        guest.join(room)
+        chat(owner, guest, room, 4)
+        same_state(owner, guest, room)
+        other = owner.room(preset="private_chat")
+        owner.call("POST", f"v3/rooms/{quote(other)}/invite", {"user_id": guest.id})
+        eventually("the invite arrives", lambda: other in guest.sync().get("rooms", {}).get("invite", {}))
+        guest.call("POST", f"v3/rooms/{quote(other)}/leave")
+        eventually("the refusal arrives", lambda: membership(owner, other, guest) == "leave")
+
+
+def membership(asker: User, room: str, of: User) -> str | None:
+    try:
+        content = asker.call("GET", f"v3/rooms/{quote(room)}/state/m.room.member/{quote(of.id)}")
+    except Refused:
+        return None
+    return content["membership"]
+
+
+def part_leave_kick_ban(world: World) -> None:
+    for owner, guest in world.directions():
+        room = shared_room(owner, guest)
+        guest.call("POST", f"v3/rooms/{quote(room)}/leave")
+        eventually("the leave arrives", lambda: membership(owner, room, guest) == "leave")
+        guest.join(room, owner.server)
+        eventually("the join arrives", lambda: membership(owner, room, guest) == "join")
+        owner.call("POST", f"v3/rooms/{quote(room)}/kick", {"user_id": guest.id})
+        eventually("the kick arrives", lambda: room in guest.sync().get("rooms", {}).get("leave", {}))
+        guest.join(room, owner.server)
+        eventually("the join arrives", lambda: membership(owner, room, guest) == "join")
+        owner.call("POST", f"v3/rooms/{quote(room)}/ban", {"user_id": guest.id})
+        eventually("the ban arrives", lambda: room in guest.sync().get("rooms", {}).get("leave", {}))
+        try:
+            guest.join(room, owner.server)
+            raise AssertionError("a banned user came in")
+        except Refused as refused:
+            assert refused.status == 403, refused
+
+
+def part_knock(world: World) -> None:
+    for owner, guest in world.directions():
+        room = owner.room(preset="private_chat", room_version="11")
+        owner.state(room, "m.room.join_rules", {"join_rule": "knock"})
+        guest.call("POST", f"v3/knock/{quote(room)}?server_name={quote(owner.server.name)}&via={quote(owner.server.name)}")
+        eventually("the knock arrives", lambda: membership(owner, room, guest) == "knock")
+        owner.call("POST", f"v3/rooms/{quote(room)}/invite", {"user_id": guest.id})
+        eventually("the invite arrives", lambda: room in guest.sync().get("rooms", {}).get("invite", {}))
+        guest.join(room, owner.server)
+        chat(owner, guest, room, 2)
+
+
+def part_edits_reactions_redactions(world: World) -> None:
+    for owner, guest in world.directions():
+        room = shared_room(owner, guest)
+        original = owner.say(room, "original")
+        eventually("the message arrives", lambda: "original" in guest.bodies(room))
+        edit = owner.send(room, {
+            "msgtype": "m.text", "body": "* edited", "m.new_content": {"msgtype": "m.text", "body": "edited"},
+            "m.relates_to": {"rel_type": "m.replace", "event_id": original},
+        })
+        reaction = guest.send(
+            room, {"m.relates_to": {"rel_type": "m.annotation", "event_id": original, "key": "+"}}, "m.reaction"
+        )
+
+        def related(asker: User, kind: str) -> list[str]:
+            found = asker.call("GET", f"v1/rooms/{quote(room)}/relations/{quote(original)}/{kind}")
+            return [event["event_id"] for event in found["chunk"]]
+
+        eventually("the edit arrives", lambda: edit in related(guest, "m.replace"))
+        eventually("the reaction arrives", lambda: reaction in related(owner, "m.annotation"))
+        owner.call("PUT", f"v3/rooms/{quote(room)}/redact/{quote(original)}/r{time.time_ns()}", {"reason": "gone"})
+        path = f"v3/rooms/{quote(room)}/event/{quote(original)}"
+        eventually("the redaction arrives", lambda: guest.call("GET", path)["content"] == {})
+
+
+def part_typing_receipts(world: World) -> None:
+    for owner, guest in world.directions():
+        room = shared_room(owner, guest)
+        event = owner.say(room, "read me")
+        eventually("the message arrives", lambda: "read me" in guest.bodies(room))
+        owner.sync()
+
+        def ephemeral(kind: str):
+            events = owner.sync(1)["rooms"].get("join", {}).get(room, {}).get("ephemeral", {}).get("events", [])
+            return [found["content"] for found in events if found["type"] == kind]
+
+        guest.call("PUT", f"v3/rooms/{quote(room)}/typing/{quote(guest.id)}", {"typing": True, "timeout": 20_000})
+        eventually("typing arrives", lambda: [1 for found in ephemeral("m.typing") if guest.id in found["user_ids"]])
+        guest.call("POST", f"v3/rooms/{quote(room)}/receipt/m.read/{quote(event)}")
+        eventually("the receipt arrives", lambda: [
+            1 for found in ephemeral("m.receipt") if guest.id in found.get(event, {}).get("m.read", {})
+        ])
+
+
+def part_backfill(world: World) -> None:
+    """500 messages from before the join."""
+    for owner, guest in world.directions():
+        room = owner.room(preset="public_chat")
+        said = [owner.say(room, f"old {number}") for number in range(500)]
+        guest.join(room, owner.server)
+        seen, start = [], None
+        for _ in range(100):
+            page = guest.messages(room, 50, start)
+            seen += [event["event_id"] for event in page["chunk"]]
+            start = page.get("end")
+            if not start:
+                break
+        missing = [event for event in said if event not in seen]
+        assert not missing, f"{len(missing)} of 500 are missing"
+
+
+def part_backlog(world: World) -> None:
+    """One server is down while the other talks; then both have everything."""
+    for owner, guest in world.directions():
+        room = shared_room(owner, guest)
+        guest.server.stop()
+        said = [owner.say(room, f"while you were away {number}") for number in range(60)]
+        guest.server.start()
+        said.append(owner.say(room, "are you back?"))
+        eventually("the backlog arrives", lambda: set(said) <= {
+            event["event_id"] for event in guest.messages(room, 100)["chunk"]
+        }, 60)
+        chat(owner, guest, room, 2)
+        same_state(owner, guest, room)
+
+
+def part_restart(world: World) -> None:
+    """Both are restarted in the middle of a conversation."""
+    room = shared_room(world.anna, world.ben)
+    chat(world.anna, world.ben, room, 4)
+    for server in (world.hearth, world.synapse):
+        server.kill()
+        server.start()
+        chat(world.anna, world.ben, room, 4)
+    same_state(world.anna, world.ben, room)
+
+
+def part_restricted(world: World) -> None:
+    """Whoever is in the space may come into the room."""
+    for owner, guest in world.directions():
+        space = owner.room(preset="public_chat", creation_content={"type": "m.space"}, room_version="11")
+        allow = [{"type": "m.room_membership", "room_id": space}]
+        room = owner.room(preset="private_chat", room_version="11", initial_state=[
+            {"type": "m.room.join_rules", "state_key": "", "content": {"join_rule": "restricted", "allow": allow}},
+        ])
+        try:
+            guest.join(room, owner.server)
+            raise AssertionError("came in without being in the space")
+        except Refused as refused:
+            assert refused.status in (400, 403), refused
+        guest.join(space, owner.server)
+        guest.join(room, owner.server)
+        chat(owner, guest, room, 2)
+
+
+def part_upgrade(world: World) -> None:
+    for owner, guest in world.directions():
+        room = shared_room(owner, guest, room_version="10")
+        new = owner.call("POST", f"v3/rooms/{quote(room)}/upgrade", {"new_version": "11"})["replacement_room"]
+        eventually("the tombstone arrives", lambda: ("m.room.tombstone", "") in guest.room_state(room))
+        guest.join(new, owner.server)
+        chat(owner, guest, new, 2)
+
+
+def main() -> int:
+    wanted = sys.argv[1:]
+    parts = {name.removeprefix("part_"): part for name, part in globals().items() if name.startswith("part_")}
+    unknown = set(wanted) - set(parts)
+    if unknown:
+        print(f"no such part: {sorted(unknown)}; there are {sorted(parts)}")
+        return 2
+    folder = Path(tempfile.mkdtemp(prefix="hearth-interop-"))
+    failed = []
+    world = World(folder)
+    try:
+        for name in wanted or parts:
+            began = time.monotonic()
+            try:
+                parts[name](world)
+                print(f"ok      {name} ({time.monotonic() - began:.1f} s)", flush=True)
+            except Exception:
+                failed.append(name)
+                print(f"FAILED  {name} ({time.monotonic() - began:.1f} s)", flush=True)
+                traceback.print_exc()
+    finally:
+        world.stop()
+    print(f"{len(wanted or parts) - len(failed)} passed, {len(failed)} failed")
+    if failed:
+        print(f"logs are kept in {folder}")
+        return 1
+    shutil.rmtree(folder)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
