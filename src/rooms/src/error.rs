@@ -24,6 +24,9 @@ pub enum Error {
     /// The invited user is joined already.
     #[error("the user is already in the room")]
     AlreadyJoined,
+    /// The invited user wants no invites.
+    #[error("this user does not accept invites")]
+    InviteBlocked,
     /// An authorization rule of the room forbids it.
     #[error("{0}")]
     Forbidden(AuthError),

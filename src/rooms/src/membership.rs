@@ -1,5 +1,6 @@
 //! Joining, leaving, inviting and the like: what stands before the room's own rules.
 
+use hearth_data::accounts::account_data::blocks_invites;
 use hearth_data::accounts::profiles;
 use hearth_data::members::{self, UserRoomRow};
 use hearth_data::row::Json;
@@ -328,6 +329,7 @@ pub(crate) async fn decide(stage: &mut Stage<'_>, ask: &MemberAsk) -> Result<Opt
         },
         Action::Knock => with_profile(stage, &ask.target, member(MembershipState::Knock)).await?,
         Action::Invite { is_direct } => {
+            check_invitable(stage, &ask.target).await?;
             let mut content = member(MembershipState::Invite);
             if is_direct {
                 content.insert("is_direct".to_owned(), Value::Bool(true));
@@ -357,6 +359,14 @@ pub(crate) async fn decide(stage: &mut Stage<'_>, ask: &MemberAsk) -> Result<Opt
         redacts: None,
     };
     stage.write(&draft, None).await.map(Some)
+}
+
+/// Refuses to invite a local user who wants no invites.
+pub(crate) async fn check_invitable(stage: &Stage<'_>, user: &UserId) -> Result<()> {
+    match stage.inner.is_local(user) && blocks_invites(stage.snapshot, user.as_str()).await? {
+        true => Err(Error::InviteBlocked),
+        false => Ok(()),
+    }
 }
 
 enum Checked {

@@ -187,7 +187,18 @@ pub(crate) async fn check(stage: &mut Stage<'_>, draft: &Draft) -> Result<()> {
         ("m.room.canonical_alias", Some("")) => check_aliases(stage, draft).await,
         ("m.room.power_levels", Some("")) => check_creators(stage, draft).await,
         ("m.room.redaction", None) => check_redaction(stage, draft).await,
+        ("m.room.member", Some(user)) => check_member(stage, draft, user).await,
         _ => relate::check(stage, draft).await,
+    }
+}
+
+/// Who wants no invites gets none this way either.
+async fn check_member(stage: &mut Stage<'_>, draft: &Draft, user: &str) -> Result<()> {
+    let content = content::object(&draft.content)?;
+    let is_invite = content.get("membership").and_then(Value::as_str) == Some("invite");
+    match ruma::UserId::parse(user) {
+        Ok(user) if is_invite => crate::membership::check_invitable(stage, &user).await,
+        _ => Ok(()),
     }
 }
 

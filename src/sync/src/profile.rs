@@ -24,6 +24,8 @@ pub(crate) struct ReaderFacts {
     pub(crate) at: Position,
     pub(crate) user: OwnedUserId,
     pub(crate) ignored: HashSet<String>,
+    /// She wants no invites, and is told of none.
+    pub(crate) blocks_invites: bool,
     rules: Vec<Rules>,
     default_rules: OnceLock<Arc<Ruleset>>,
 }
@@ -52,6 +54,7 @@ impl ReaderFacts {
         Ok(Self {
             at: snapshot.position(),
             user: user.to_owned(),
+            blocks_invites: account_data::blocks_invites(snapshot, user.as_str()).await?,
             ignored: ignored
                 .map(|row| ignored_users(&row.content))
                 .unwrap_or_default(),

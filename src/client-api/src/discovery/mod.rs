@@ -65,9 +65,13 @@ async fn versions() -> Json<Value> {
 /// GET /_matrix/client/v3/capabilities
 async fn capabilities(
     State(rooms): State<Rooms>,
-    _: Ruma<get_capabilities::v3::Request>,
+    request: Ruma<get_capabilities::v3::Request>,
 ) -> Json<Value> {
     let mut capabilities = crate::accounts::capabilities();
+    if request.caller.is_some_and(|caller| caller.is_admin) {
+        let moderation = json!({ "lock": true, "suspend": true });
+        capabilities.insert("m.account_moderation".to_owned(), moderation);
+    }
     capabilities.insert(
         "m.room_versions".to_owned(),
         crate::rooms::room_versions(&rooms),

@@ -20,6 +20,7 @@ pub(super) fn rooms_error(error: Error) -> ApiError {
         }
         Error::Busy => ApiError::limit_exceeded(BUSY_RETRY_AFTER),
         Error::Suspended => ApiError::user_suspended(),
+        Error::InviteBlocked => ApiError::new(StatusCode::FORBIDDEN, "M_INVITE_BLOCKED", message),
         // To those who are not in a room it looks the same whether there is one.
         Error::NoSuchRoom
         | Error::NotInRoom

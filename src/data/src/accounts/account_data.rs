@@ -72,6 +72,19 @@ pub async fn account_data(
     ACCOUNT_DATA.get(snapshot, key).await
 }
 
+/// Whether a user wants no invites at all: `m.invite_permission_config` with the default action `block`.
+pub async fn blocks_invites(snapshot: &dyn Snapshot, user: &str) -> Result<bool> {
+    #[derive(serde::Deserialize)]
+    struct Content {
+        default_action: String,
+    }
+    let kind = "m.invite_permission_config".to_owned();
+    let row = account_data(snapshot, &(user.to_owned(), String::new(), kind)).await?;
+    // Clients may have stored anything; whatever is not understood blocks nobody.
+    let content = row.and_then(|row| serde_json::from_str(row.content.text()).ok());
+    Ok(content.is_some_and(|content: Content| content.default_action == "block"))
+}
+
 /// How many rows a user has.
 pub async fn count(snapshot: &dyn Snapshot, user: &str) -> Result<i64> {
     let count = ACCOUNT_DATA_COUNTS.get(snapshot, &user.to_owned()).await?;

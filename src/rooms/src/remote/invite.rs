@@ -1,5 +1,6 @@
 //! Invites across servers: ours to users elsewhere, theirs to users here.
 
+use hearth_data::accounts::account_data::blocks_invites;
 use hearth_data::accounts::users;
 use hearth_event::canonical::{self, Object, Strictness, Value};
 use hearth_event::join::check_create;
@@ -130,6 +131,9 @@ impl Rooms {
         let snapshot = self.snapshot().await?;
         if !is_local || users::user(&*snapshot, user).await?.is_none() {
             return Err(Error::Refused("there is no such user here"));
+        }
+        if blocks_invites(&*snapshot, user).await? {
+            return Err(Error::InviteBlocked);
         }
         Ok(pdu)
     }

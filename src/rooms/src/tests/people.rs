@@ -1,5 +1,7 @@
 //! Whom one finds by name.
 
+use hearth_data::accounts::account_data;
+use hearth_store::Backend;
 use ruma::UserId;
 use serde_json::json;
 
@@ -108,4 +110,42 @@ async fn users_in_rooms_that_are_open_to_all_are_found_by_all_the_best_first() {
     assert_eq!((one.found.len(), one.is_limited), (1, true));
     let id: &UserId = &one.found[0].user_id;
     assert_eq!(id, "@alice:house");
+}
+
+#[tokio::test]
+async fn who_wants_no_invites_gets_none() {
+    let house = House::new();
+    let room = house.room("alice", NewRoom::default()).await;
+    for (content, may) in [
+        (json!({ "default_action": "block" }), false),
+        (json!({ "default_action": "allow" }), true),
+        (json!({ "default_action": 1 }), true),
+        (json!({}), true),
+    ] {
+        let kind = "m.invite_permission_config".to_owned();
+        let key = ("@bob:house".to_owned(), String::new(), kind);
+        let snapshot = house.snapshot().await;
+        let current = account_data::account_data(&*snapshot, &key).await;
+        let mut batch = hearth_store::Batch::new();
+        let json = hearth_data::row::Json::from_text(content.to_string());
+        account_data::put(&mut batch, &key, current.expect("a read").as_ref(), json);
+        house.store.commit(batch).await.expect("a commit");
+        let invited = house.invite("alice", &room, "bob").await;
+        assert_eq!(invited.is_ok(), may, "{content} {invited:?}");
+        let state = NewState {
+            kind: "m.room.member".to_owned(),
+            state_key: "@bob:house".to_owned(),
+            content: super::fixture::raw(json!({ "membership": "invite", "x": content })),
+        };
+        let sender = super::fixture::sender("alice");
+        let put = house.rooms.put_state(&sender, &room, state).await;
+        assert_eq!(put.is_ok(), may, "{content} {put:?}");
+        if !may {
+            assert!(matches!(invited, Err(crate::Error::InviteBlocked)));
+            let invite = vec![user("bob")];
+            let other = NewRoom { invite, ..public() };
+            let other = house.room("alice", other).await;
+            assert_eq!(house.membership("bob", &other).await, None);
+        }
+    }
 }

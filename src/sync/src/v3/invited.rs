@@ -10,7 +10,7 @@ use crate::Result;
 use crate::json::JsonWriter;
 use crate::room::RoomReader;
 
-/// An invite; `None` if it comes from somebody whom the user ignores.
+/// An invite; `None` if it comes from somebody whom the user ignores, or if she wants none.
 pub(super) async fn invite(
     round: &Round<'_>,
     reader: &RoomReader<'_>,
@@ -20,7 +20,7 @@ pub(super) async fn invite(
     let is_ignored = member
         .as_ref()
         .is_some_and(|pdu| round.facts.ignored.contains(pdu.sender().as_str()));
-    if is_ignored {
+    if is_ignored || round.facts.blocks_invites {
         return Ok(None);
     }
     stripped(round, reader, "invite_state", member)
