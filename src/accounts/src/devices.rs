@@ -1,7 +1,9 @@
 //! The devices of a user as she sees them.
 
 use hearth_data::accounts::devices::{self as data, device_row};
-use hearth_data::changes::{Change, record};
+use hearth_data::changes::record;
+use hearth_data::e2ee::device_lists::{self, Changed};
+use hearth_data::e2ee::keys::device_keys;
 use hearth_data::tables::DEVICES;
 use hearth_store::Batch;
 use hearth_types::UnixMs;
@@ -65,8 +67,13 @@ impl Accounts {
             let key = (user.to_string(), device.to_string());
             DEVICES.expect(&mut batch, &key, Some(&before));
             DEVICES.put(&mut batch, &key, &after);
-            let user = user.to_string();
-            record(&mut batch, vec![Change::DeviceList { user }]);
+            // Others see the name beside the keys.
+            if device_keys(&*snapshot, &key).await?.is_some() {
+                let changed = [Changed::Device(&key.1)];
+                let change =
+                    device_lists::changed(&*snapshot, &mut batch, &key.0, &changed).await?;
+                record(&mut batch, vec![change]);
+            }
             Ok((batch, ()))
         })
         .await

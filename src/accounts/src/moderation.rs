@@ -3,6 +3,7 @@
 use hearth_data::accounts::users::{self as data, UserKind, UserRow, threepid_list, user};
 use hearth_data::accounts::{account_data, push_rules};
 use hearth_data::changes::{Change, record};
+use hearth_data::e2ee::device_lists::{self, Changed};
 use hearth_data::jobs::{self, JobRow, Owner};
 use hearth_data::tables::{FILTERS, PROFILES, THREEPID_OWNERS, THREEPIDS, USERS};
 use hearth_store::{Batch, Snapshot};
@@ -107,17 +108,14 @@ impl Accounts {
                 after.password = Some(hash.clone());
                 let mut batch = Batch::new();
                 replace(&mut batch, user_id, &before, &after);
-                let left = match logout {
-                    Logout::Nobody => Left::Nothing,
+                let (left, gone) = match logout {
+                    Logout::Nobody => (Left::Nothing, None),
                     Logout::AllBut(device) => {
                         logout_some(&*snapshot, &mut batch, user_id, Some(device)).await?
                     }
                     Logout::All => logout_some(&*snapshot, &mut batch, user_id, None).await?,
                 };
-                if logout != Logout::Nobody {
-                    let user = user_id.to_string();
-                    record(&mut batch, vec![Change::DeviceList { user }]);
-                }
+                record(&mut batch, gone.into_iter().collect());
                 Ok((batch, left))
             })
             .await?;
@@ -166,7 +164,8 @@ impl Accounts {
             let changes = vec![
                 Change::Profile { user: user.clone() },
                 Change::AccountData { user: user.clone() },
-                Change::DeviceList { user },
+                device_lists::changed(&*snapshot, &mut batch, &user, &[Changed::CrossSigning])
+                    .await?,
             ];
             record(&mut batch, changes);
             Ok((batch, ()))
@@ -219,6 +218,7 @@ async fn forget(snapshot: &dyn Snapshot, batch: &mut Batch, user_id: &UserId) ->
     account_data::clear(batch, &user);
     push_rules::clear(batch, &user);
     FILTERS.delete_range(batch, FILTERS.prefix(&user));
+    hearth_data::e2ee::user_clear(batch, &user);
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use hearth_data::accounts::devices::{
 };
 use hearth_data::accounts::users::{UserKind, UserRow, user};
 use hearth_data::changes::{Change, record};
+use hearth_data::e2ee::device_lists::devices_gone;
 use hearth_data::tables::{ACCESS_TOKENS, DEVICES, REFRESH_TOKENS, USERS};
 use hearth_store::{Batch, Snapshot};
 use hearth_types::Caller;
@@ -18,8 +19,8 @@ use crate::{Accounts, Error, Result, tokens};
 /// Longest device id and device name, in bytes.
 pub(crate) const DEVICE_BYTES_MAX: usize = 255;
 
-/// How many devices are removed in one commit: at most seven operations each.
-const DEVICES_PER_COMMIT: usize = 100;
+/// How many devices are removed in one commit: at most seventeen operations each.
+const DEVICES_PER_COMMIT: usize = 50;
 
 /// How many commits one request takes at most to remove devices.
 const COMMITS_MAX: usize = 1_000;
@@ -285,8 +286,8 @@ impl Accounts {
             let left = self
                 .decide(|snapshot| async move {
                     let mut batch = Batch::new();
-                    let left = logout_some(&*snapshot, &mut batch, user, but).await?;
-                    device_list_changed(&mut batch, user);
+                    let (left, gone) = logout_some(&*snapshot, &mut batch, user, but).await?;
+                    record(&mut batch, gone.into_iter().collect());
                     Ok((batch, left))
                 })
                 .await?;
@@ -302,14 +303,16 @@ impl Accounts {
         for devices in devices.chunks(DEVICES_PER_COMMIT) {
             self.decide(|snapshot| async move {
                 let mut batch = Batch::new();
-                let mut done = std::collections::HashSet::new();
-                for device in devices.iter().filter(|device| done.insert(*device)) {
-                    let row = device_row(&*snapshot, user.as_str(), device.as_str()).await?;
-                    if let Some(row) = row {
-                        device_delete(&mut batch, user.as_str(), device.as_str(), &row);
+                let mut done: Vec<&str> = Vec::new();
+                for device in devices.iter().map(|device| device.as_str()) {
+                    let row = device_row(&*snapshot, user.as_str(), device).await?;
+                    if let Some(row) = row.filter(|_| !done.contains(&device)) {
+                        device_delete(&mut batch, user.as_str(), device, &row);
+                        done.push(device);
                     }
                 }
-                device_list_changed(&mut batch, user);
+                let gone = devices_gone(&*snapshot, &mut batch, user.as_str(), &done).await?;
+                record(&mut batch, gone.into_iter().collect());
                 Ok((batch, ()))
             })
             .await?;
@@ -340,31 +343,29 @@ pub(crate) fn use_next(batch: &mut Batch, row: &mut DeviceRow) {
     row.current = row.next.take();
 }
 
-/// Removes as many of a user's devices as one commit takes, except one. The log row is the caller's.
+/// Removes as many of a user's devices as one commit takes, except one. The log row, with the change that comes back, is
+/// the caller's.
 pub(crate) async fn logout_some(
     snapshot: &dyn Snapshot,
     batch: &mut Batch,
     user: &UserId,
     but: Option<&DeviceId>,
-) -> Result<Left> {
+) -> Result<(Left, Option<Change>)> {
     let devices = device_list(snapshot, user.as_str(), DEVICES_PER_COMMIT + 2).await?;
     let mut doomed = devices
         .iter()
         .filter(|device| but.is_none_or(|but| device.device_id != but.as_str()));
+    let mut done = Vec::new();
     for device in doomed.by_ref().take(DEVICES_PER_COMMIT) {
         device_delete(batch, user.as_str(), &device.device_id, &device.row);
+        done.push(device.device_id.as_str());
     }
-    Ok(match doomed.next() {
+    let left = match doomed.next() {
         Some(_) => Left::More,
         None => Left::Nothing,
-    })
-}
-
-fn device_list_changed(batch: &mut Batch, user: &UserId) {
-    if !batch.is_empty() {
-        let user = user.to_string();
-        record(batch, vec![Change::DeviceList { user }]);
-    }
+    };
+    let gone = devices_gone(snapshot, batch, user.as_str(), &done).await?;
+    Ok((left, gone))
 }
 
 /// What a request may know of its caller's account.

@@ -1,17 +1,19 @@
 //! The client-server API: handlers that take a request apart, ask one domain crate and put the answer together.
 //!
-//! One module for each domain: [`accounts`], [`rooms`], [`sync`]; and [`discovery`], what clients ask first. Knows no store and no data; a handler takes the
+//! One module for each domain: [`accounts`], [`e2ee`], [`rooms`], [`sync`]; and [`discovery`], what clients ask first. Knows no store and no data; a handler takes the
 //! handle of its domain, never the whole.
 
 use axum::Router;
 use axum::extract::FromRef;
 use hearth_accounts::Accounts;
+use hearth_e2ee::E2ee;
 use hearth_http::{ApiError, Gate};
 use hearth_rooms::Rooms;
 use http::StatusCode;
 
 pub mod accounts;
 pub mod discovery;
+pub mod e2ee;
 pub mod rooms;
 pub mod sync;
 mod unparsed;
@@ -23,6 +25,8 @@ pub struct Parts {
     pub gate: Gate,
     /// Users, sessions, devices.
     pub accounts: Accounts,
+    /// Encrypted chats: keys, messages to devices, backups.
+    pub e2ee: E2ee,
     /// The only writer of rooms.
     pub rooms: Rooms,
     /// The only reader for clients.
@@ -38,6 +42,7 @@ pub fn router(parts: Parts) -> Router {
     Router::new()
         .merge(accounts::router())
         .merge(discovery::router())
+        .merge(e2ee::router())
         .merge(rooms::router())
         .merge(sync::router())
         .with_state::<()>(parts)

@@ -72,6 +72,12 @@ pub enum Change {
         /// The server.
         server: String,
     },
+    /// What only the user is told of keys: how many one-time keys a device has, which fallback keys were used, whom she
+    /// vouched for.
+    Keys {
+        /// The user.
+        user: String,
+    },
 }
 
 /// All that one commit changed.

@@ -6,6 +6,7 @@ pub mod accounts;
 pub mod append;
 pub mod changes;
 pub mod counts;
+pub mod e2ee;
 pub mod federation;
 pub mod fsck;
 pub mod gaps;

@@ -14,6 +14,14 @@ use crate::accounts::users::{RegistrationTokenRow, ThreepidOwnerRow, ThreepidRow
 use crate::append::EventRow;
 use crate::changes::ChangeRow;
 use crate::counts::CountRow;
+use crate::e2ee::backup::{BackupKey, BackupKeyRow, BackupRow};
+use crate::e2ee::device_lists::{DeviceListLogRow, DeviceListRow};
+use crate::e2ee::keys::{
+    DehydratedRow, DeviceAlgorithm, DeviceId, FallbackKeyRow, KeyHeadRow, OneTimeKeyIdRow,
+    OneTimeKeyRow, SignatureKey, SignatureRow,
+};
+use crate::e2ee::remote::RemoteListRow;
+use crate::e2ee::to_device::{SeenMessageRow, ToDeviceTxn, ToDeviceTxnRow};
 use crate::federation::{DestinationRow, LeftRow, ServerKeysRow};
 use crate::gaps::GapRow;
 use crate::inbox::{InboxRow, OriginTxns};
@@ -203,6 +211,63 @@ pub const ORIGIN_TXNS: Table<String, OriginTxns> = Table::new(0xbe, "origin_txns
 /// (room, position, index) → an event that another server sent and nobody has decided upon. Written and read by `rooms`.
 pub const INBOX: Table<(RoomNo, Position, u32), InboxRow> =
     Table::new(0xbf, "inbox", Profile::Queue);
+// Encryption. Written and read by `e2ee`, but where it says more; what belongs to a device goes with it.
+
+/// (user, device) → its identity keys: canonical JSON without signatures. Also of other servers' users.
+pub const DEVICE_KEYS: Table<DeviceId, Json> = Table::new(0x80, "device_keys", Profile::Scan);
+/// (local user, device) → how many one-time and fallback keys it has: what every write of them expects. Read by `sync`.
+pub const KEY_HEADS: Table<DeviceId, KeyHeadRow> = Table::new(0x81, "key_heads", Profile::Point);
+/// ((user, device, algorithm), position, index) → a one-time key, in the order of upload.
+pub const ONE_TIME_KEYS: Table<(DeviceAlgorithm, Position, u32), OneTimeKeyRow> =
+    Table::new(0x82, "one_time_keys", Profile::Queue);
+/// (user, device, algorithm and id) → what is remembered of a one-time key, also after it was given out.
+pub const ONE_TIME_KEY_IDS: Table<(String, String, String), OneTimeKeyIdRow> =
+    Table::new(0x83, "one_time_key_ids", Profile::Point);
+/// (user, device, algorithm) → the fallback key.
+pub const FALLBACK_KEYS: Table<DeviceAlgorithm, FallbackKeyRow> =
+    Table::new(0x84, "fallback_keys", Profile::Point);
+/// (user, usage) → a cross-signing key: canonical JSON without signatures.
+pub const CROSS_SIGNING_KEYS: Table<(String, String), Json> =
+    Table::new(0x85, "cross_signing_keys", Profile::Scan);
+/// (target, signer, (key of the target, key of the signer)) → a signature.
+pub const SIGNATURES: Table<SignatureKey, SignatureRow> =
+    Table::new(0x86, "signatures", Profile::Scan);
+/// User → the newest change of her device list. Also written by `accounts`.
+pub const DEVICE_LISTS: Table<String, DeviceListRow> =
+    Table::new(0x87, "device_lists", Profile::Point);
+/// (position, user) → nothing: each device list once, at its newest change. Read by `sync`.
+pub const DEVICE_LISTS_AT: Table<((), Position, String), ()> =
+    Table::new(0x88, "device_lists_at", Profile::Scan);
+/// (position, index) → which device of a local user changed. For other servers; trimmed.
+pub const DEVICE_LIST_LOG: Table<((), Position, u32), DeviceListLogRow> =
+    Table::new(0x89, "device_list_log", Profile::Log);
+/// ((local user, device), position) → a message to the device, until it shows that it has it. Read by `sync`.
+pub const TO_DEVICE: Table<(DeviceId, Position, ()), Json> =
+    Table::new(0x8a, "to_device", Profile::Queue);
+/// (user, device, event type and transaction id) → how far the sending has got.
+pub const TO_DEVICE_TXNS: Table<ToDeviceTxn, ToDeviceTxnRow> =
+    Table::new(0x8b, "to_device_txns", Profile::Point);
+/// (server, message id) → when it came, so that a message counts once.
+pub const TO_DEVICE_SEEN: Table<(String, String), SeenMessageRow> =
+    Table::new(0x8c, "to_device_seen", Profile::Point);
+/// (position, (server, message id)) → the same by age, to be forgotten some day.
+pub const TO_DEVICE_SEEN_AT: Table<((), Position, (String, String)), SeenMessageRow> =
+    Table::new(0x8d, "to_device_seen_at", Profile::Queue);
+/// (user, version) → a version of her key backup.
+pub const BACKUP_VERSIONS: Table<(String, u64), BackupRow> =
+    Table::new(0x8e, "backup_versions", Profile::Scan);
+/// (user, version, (room, session)) → a session's key.
+pub const BACKUP_KEYS: Table<BackupKey, BackupKeyRow> =
+    Table::new(0x8f, "backup_keys", Profile::Scan);
+/// (user, device) → a dehydrated device; a user has one at most.
+pub const DEHYDRATED_DEVICES: Table<DeviceId, DehydratedRow> =
+    Table::new(0x90, "dehydrated_devices", Profile::Point);
+/// (signer, position, target) → nothing: whose master key she signed, each once. Read by `sync`.
+pub const SIGNED_AT: Table<(String, Position, String), ()> =
+    Table::new(0x92, "signed_at", Profile::Scan);
+/// User of another server → what is known of her device list.
+pub const REMOTE_DEVICE_LISTS: Table<String, RemoteListRow> =
+    Table::new(0x91, "remote_device_lists", Profile::Point);
 
 // Media.
 
@@ -305,4 +370,23 @@ pub const CATALOGUE: &[TableInfo] = &[
     MEDIA_USED.info(),
     PREVIEWS.info(),
     PREVIEWS_AT.info(),
+    DEVICE_KEYS.info(),
+    KEY_HEADS.info(),
+    ONE_TIME_KEYS.info(),
+    ONE_TIME_KEY_IDS.info(),
+    FALLBACK_KEYS.info(),
+    CROSS_SIGNING_KEYS.info(),
+    SIGNATURES.info(),
+    DEVICE_LISTS.info(),
+    DEVICE_LISTS_AT.info(),
+    DEVICE_LIST_LOG.info(),
+    TO_DEVICE.info(),
+    TO_DEVICE_TXNS.info(),
+    TO_DEVICE_SEEN.info(),
+    TO_DEVICE_SEEN_AT.info(),
+    BACKUP_VERSIONS.info(),
+    BACKUP_KEYS.info(),
+    DEHYDRATED_DEVICES.info(),
+    SIGNED_AT.info(),
+    REMOTE_DEVICE_LISTS.info(),
 ];

@@ -11,11 +11,12 @@ use hearth_client_api::discovery::{Contact, Discovery};
 use hearth_config::Config;
 use hearth_data::state::States;
 use hearth_data::tables::CATALOGUE;
+use hearth_e2ee::E2ee;
 use hearth_egress::{Egress, SystemNames};
 use hearth_event::RoomVersion;
 use hearth_federation::Sender;
 use hearth_http::Gate;
-use hearth_ports::NoDeviceLists;
+use hearth_ports::{NoDeviceLists, NoRemoteKeys};
 use hearth_rooms::Rooms;
 use hearth_store::Backend;
 use hearth_store_rocksdb::RocksBackend;
@@ -103,6 +104,7 @@ impl House {
             ids.clone(),
             accounts_settings(config, &identity)?,
         );
+        let e2ee = e2ee(&backend, &clock, &ids, &identity);
         let rooms = Rooms::federated(
             hearth_rooms::Parts {
                 store: backend.clone(),
@@ -123,16 +125,14 @@ impl House {
             typing: Arc::new(rooms.typing().clone()),
             presences: Arc::new(rooms.presences().clone()),
             clock,
-            settings: hearth_sync::Settings {
-                timeout_max: Duration::from_secs(config.limits.long_poll_seconds_max),
-                cache_bytes_max: budget.sync,
-            },
+            settings: sync_settings(config, budget.sync),
         });
         let gate = Gate::with_limits(Arc::new(accounts.clone()), config);
         let handles = Handles {
             client: hearth_client_api::Parts {
                 gate,
                 accounts,
+                e2ee,
                 rooms,
                 sync,
                 federation: neighbours.client,
@@ -169,6 +169,21 @@ fn discovery(config: &Config) -> Discovery {
         support_page: config.well_known.support_page.clone(),
         contacts: contacts(config),
     }
+}
+
+fn e2ee(
+    store: &Arc<dyn Backend>,
+    clock: &Arc<dyn Clock>,
+    ids: &Arc<Ids>,
+    identity: &Identity,
+) -> E2ee {
+    E2ee::new(hearth_e2ee::Parts {
+        store: store.clone(),
+        clock: clock.clone(),
+        ids: ids.clone(),
+        remote: Arc::new(NoRemoteKeys),
+        server_name: identity.server_name.clone(),
+    })
 }
 
 fn accounts_settings(config: &Config, identity: &Identity) -> Result<hearth_accounts::Settings> {
@@ -238,6 +253,13 @@ pub(crate) fn egress(
     };
     Egress::new(&settings, Arc::new(names), tasks.clone(), shutdown.clone())
         .doing("could not prepare requests to others")
+}
+
+fn sync_settings(config: &Config, cache_bytes_max: u64) -> hearth_sync::Settings {
+    hearth_sync::Settings {
+        timeout_max: Duration::from_secs(config.limits.long_poll_seconds_max),
+        cache_bytes_max,
+    }
 }
 
 fn rooms_settings(

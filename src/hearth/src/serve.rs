@@ -112,6 +112,8 @@ fn start_workers(house: &House) {
     house
         .tasks
         .spawn(async move { accounts.run_jobs(shutdown).await });
+    let (e2ee, shutdown) = (house.handles.client.e2ee.clone(), house.shutdown.clone());
+    house.tasks.spawn(async move { e2ee.run(shutdown).await });
 }
 
 /// Whoever waits for news when the server is told to stop is sent away, to come back later.

@@ -14,6 +14,7 @@ mod keys;
 mod media_peers;
 mod presence;
 pub mod remote;
+mod remote_keys;
 mod typing;
 
 use std::future::Future;
@@ -31,6 +32,7 @@ pub use keys::{KeySet, Keys, WantedKey};
 pub use media_peers::{MediaPeers, Signed};
 pub use presence::{Presence, PresenceSource};
 pub use remote::Remote;
+pub use remote_keys::{NoRemoteKeys, RemoteKeys, RemoteKeysError};
 pub use typing::TypingSource;
 
 /// A boxed future, so that ports are `dyn`.

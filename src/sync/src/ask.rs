@@ -199,3 +199,14 @@ pub struct TimestampAsk {
     /// Which way to search from there.
     pub direction: Direction,
 }
+
+/// GET `/keys/changes`.
+#[derive(Clone, Debug)]
+pub struct KeyChangesAsk {
+    /// Who asks.
+    pub reader: Reader,
+    /// After which moment.
+    pub from: Option<Token>,
+    /// Up to which.
+    pub to: Option<Token>,
+}

@@ -8,6 +8,7 @@ pub mod ask;
 
 mod bundle;
 mod counts;
+mod encryption;
 mod error;
 mod filter;
 mod json;

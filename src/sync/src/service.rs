@@ -12,15 +12,18 @@ use hearth_store::{Backend, Snapshot};
 use hearth_types::Clock;
 
 use crate::ask::{
-    ContextAsk, EventAsk, MessagesAsk, PeekAsk, Reader, RelationsAsk, RoomInitialAsk, SyncAsk,
-    ThreadsAsk, TimestampAsk,
+    ContextAsk, EventAsk, KeyChangesAsk, MessagesAsk, PeekAsk, Reader, RelationsAsk,
+    RoomInitialAsk, SyncAsk, ThreadsAsk, TimestampAsk,
 };
 use crate::counts::CountsCache;
+use crate::encryption::{HeadsCache, ListsAsk, device_lists};
 use crate::filter::Filter;
+use crate::json::JsonWriter;
 use crate::lazy::LazyCache;
+use crate::notifier::News;
 use crate::profile::{ReaderFacts, ReaderFactsCache};
 use crate::room::{RoomCaches, RoomReader};
-use crate::{Error, Notifier, Result, SyncToken, pages, v3};
+use crate::{Error, Notifier, Result, SyncToken, Token, pages, v3};
 
 /// How many parsed filters are kept.
 const FILTERS_MAX: usize = 1_000;
@@ -78,6 +81,7 @@ pub(crate) struct Inner {
     pub(crate) notifier: Notifier,
     pub(crate) lazy: LazyCache,
     pub(crate) counts: CountsCache,
+    pub(crate) heads: HeadsCache,
     readers: ReaderFactsCache,
     filters: quick_cache::sync::Cache<(String, String), Arc<Filter>>,
 }
@@ -95,6 +99,7 @@ impl Sync {
             reading,
             lazy: LazyCache::new(),
             counts: CountsCache::new(),
+            heads: HeadsCache::new(),
             readers: ReaderFactsCache::new(),
             filters: quick_cache::sync::Cache::new(FILTERS_MAX),
         }))
@@ -149,6 +154,7 @@ impl Sync {
             position,
             typing,
             presence,
+            to_device: None,
         })
     }
 
@@ -160,6 +166,30 @@ impl Sync {
     /// GET `/rooms/{roomId}/threads`.
     pub async fn threads(&self, ask: ThreadsAsk) -> Result<Bytes> {
         pages::threads(&self.0, ask).await
+    }
+
+    /// GET `/keys/changes`.
+    pub async fn key_changes(&self, ask: KeyChangesAsk) -> Result<Bytes> {
+        let position = |token: Option<Token>| match token {
+            Some(Token::Sync(token)) => Ok(token.position),
+            Some(token @ (Token::History(_) | Token::Gap { .. })) => {
+                Err(Error::BadToken(token.to_string()))
+            }
+            None => Err(Error::BadToken(String::new())),
+        };
+        let snapshot = self.0.parts.store.snapshot().await?;
+        let to = position(ask.to)?.min(snapshot.position());
+        let ask = ListsAsk {
+            inner: &self.0,
+            snapshot: &*snapshot,
+            user: ask.reader.user.as_str(),
+            from: position(ask.from)?.min(to),
+            to,
+            news: &News::Unknown,
+        };
+        let mut json = JsonWriter::new();
+        device_lists(&ask).await?.write(&mut json);
+        Ok(json.finish().into())
     }
 
     /// GET `/rooms/{roomId}/timestamp_to_event`.

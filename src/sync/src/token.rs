@@ -9,7 +9,8 @@ use hearth_store::{Position, Snapshot};
 use crate::{Error, Result};
 
 /// What a client gets as `next_batch`: all commits up to the position are known to it, and all typing and presence
-/// up to the versions.
+/// up to the versions; of messages to its device, of which an answer holds a limited number, those up to a position of
+/// their own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SyncToken {
     /// The position.
@@ -18,12 +19,22 @@ pub struct SyncToken {
     pub typing: u64,
     /// The version of presence.
     pub presence: u64,
+    /// Messages to the device up to here are known; `None`: up to the position, too.
+    pub to_device: Option<Position>,
+}
+
+impl SyncToken {
+    /// Up to where messages to the device are known.
+    pub fn to_device(&self) -> Position {
+        self.to_device.unwrap_or(self.position)
+    }
 }
 
 /// A token of either kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Token {
-    /// `s<position>_t<typing>_p<presence>`: a moment in the order of commits.
+    /// `s<position>_t<typing>_p<presence>`, with `_d<position>` at the end where messages to the device are left: a moment
+    /// in the order of commits.
     Sync(SyncToken),
     /// `p<place>`: the gap before a place of a room's history.
     History(Place),
@@ -52,8 +63,13 @@ impl fmt::Display for SyncToken {
             position,
             typing,
             presence,
+            to_device,
         } = self;
-        write!(f, "s{position}_t{typing}_p{presence}")
+        write!(f, "s{position}_t{typing}_p{presence}")?;
+        match to_device {
+            Some(to_device) => write!(f, "_d{to_device}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -85,9 +101,13 @@ fn parse(text: &str) -> Option<Token> {
             position: Position(position.parse().ok()?),
         });
     }
-    let (text, presence) = match text.strip_prefix('s')?.split_once("_p") {
+    let (text, to_device) = match text.strip_prefix('s')?.split_once("_d") {
+        Some((rest, to_device)) => (rest, Some(Position(to_device.parse().ok()?))),
+        None => (text.strip_prefix('s')?, None),
+    };
+    let (text, presence) = match text.split_once("_p") {
         Some((rest, presence)) => (rest, presence.parse().ok()?),
-        None => (text.strip_prefix('s')?, 0),
+        None => (text, 0),
     };
     let (position, typing) = match text.split_once("_t") {
         Some((position, typing)) => (position, typing.parse().ok()?),
@@ -98,6 +118,7 @@ fn parse(text: &str) -> Option<Token> {
         position,
         typing,
         presence,
+        to_device,
     }))
 }
 
@@ -111,9 +132,17 @@ mod tests {
             position: Position(123),
             typing: 45,
             presence: 6,
+            to_device: None,
         });
         assert_eq!(token.to_string(), "s123_t45_p6");
-        for text in ["s123_t45_p6", "p7", "p-4294967296", "p-7_s12", "s0_t0_p0"] {
+        for text in [
+            "s123_t45_p6",
+            "p7",
+            "p-4294967296",
+            "p-7_s12",
+            "s0_t0_p0",
+            "s9_t3_p0_d7",
+        ] {
             assert_eq!(text.parse::<Token>().unwrap().to_string(), text);
         }
         for text in ["s9", "s9_t0", "s9_p0"] {

@@ -12,7 +12,7 @@ mod profile;
 mod push_rules;
 mod register;
 mod threepids;
-mod uia;
+pub(crate) mod uia;
 mod voip;
 
 use axum::Router;
@@ -84,7 +84,7 @@ fn must_be(caller: &Caller, user: &UserId) -> Result<(), ApiError> {
 }
 
 /// The JSON object that the body is; an empty body stands for an empty one.
-fn object(json: &[u8]) -> Result<Map<String, Value>, ApiError> {
+pub(crate) fn object(json: &[u8]) -> Result<Map<String, Value>, ApiError> {
     if json.iter().all(u8::is_ascii_whitespace) {
         return Ok(Map::new());
     }

@@ -11,13 +11,13 @@ use super::object;
 use crate::unparsed::Unparsed;
 
 /// A request that has passed authentication.
-pub(super) struct Authenticated<T> {
-    pub(super) request: T,
+pub(crate) struct Authenticated<T> {
+    pub(crate) request: T,
     pub(super) registration_token: Option<String>,
 }
 
 /// The request, once its user has passed a flow; until then the 401 that says what is missing.
-pub(super) async fn authenticated<T: IncomingRequest>(
+pub(crate) async fn authenticated<T: IncomingRequest>(
     (gate, accounts): (&Gate, &Accounts),
     request: &Ruma<Unparsed<T>>,
     flows: Flows,

@@ -3,7 +3,7 @@
 use hearth_http::ApiError;
 use hearth_sync::Error;
 
-pub(super) fn api_error(error: Error) -> ApiError {
+pub(crate) fn api_error(error: Error) -> ApiError {
     match error {
         Error::NotInRoom => ApiError::forbidden("You are not, and were not, in this room"),
         Error::NoSuchEvent => ApiError::not_found("Event not found"),

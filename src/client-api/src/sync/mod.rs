@@ -13,6 +13,8 @@ use hearth_sync::Token;
 use hearth_sync::ask::{Direction, Reader};
 use hearth_types::Caller;
 
+pub(crate) use error::api_error;
+
 /// All endpoints of this module.
 pub fn router<S>() -> Router<S>
 where
@@ -20,6 +22,7 @@ where
     Gate: FromRef<S>,
     Rooms: FromRef<S>,
     hearth_sync::Sync: FromRef<S>,
+    hearth_e2ee::E2ee: FromRef<S>,
 {
     Router::new()
         .merge(v3::router())
@@ -27,14 +30,14 @@ where
         .merge(legacy::router())
 }
 
-fn reader(caller: &Caller) -> Reader {
+pub(crate) fn reader(caller: &Caller) -> Reader {
     Reader {
         user: caller.user.clone(),
         device: caller.device.clone(),
     }
 }
 
-fn token(text: Option<&str>) -> Result<Option<Token>, ApiError> {
+pub(crate) fn token(text: Option<&str>) -> Result<Option<Token>, ApiError> {
     text.filter(|text| !text.is_empty())
         .map(|text| text.parse().map_err(error::api_error))
         .transpose()

@@ -3,8 +3,10 @@
 use axum::Router;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRef, Query, State};
+use hearth_e2ee::E2ee;
 use hearth_http::{ApiError, Gate, RawJson, Ruma, route};
 use hearth_rooms::{Rooms, Sender};
+use hearth_sync::Token;
 use hearth_sync::ask::{StateUntil, StateWanted, SyncAsk};
 use ruma::api::client::sync::sync_events::v3::Request;
 use serde::Deserialize;
@@ -18,6 +20,7 @@ where
     Gate: FromRef<S>,
     Rooms: FromRef<S>,
     hearth_sync::Sync: FromRef<S>,
+    E2ee: FromRef<S>,
 {
     route::<Request, _, _, _>(Router::new(), sync)
 }
@@ -32,6 +35,7 @@ struct Written {
 async fn sync(
     State(rooms): State<Rooms>,
     State(sync): State<hearth_sync::Sync>,
+    State(e2ee): State<E2ee>,
     query: Result<Query<Written>, QueryRejection>,
     request: Ruma<Request>,
 ) -> Result<RawJson, ApiError> {
@@ -56,5 +60,9 @@ async fn sync(
         },
         timeout: waits,
     };
+    if let Some(Token::Sync(since)) = ask.since {
+        let acknowledged = e2ee.acknowledge(request.caller()?, since.to_device()).await;
+        acknowledged.map_err(crate::e2ee::api_error)?;
+    }
     sync.v3(ask).await.map(RawJson).map_err(api_error)
 }

@@ -149,12 +149,14 @@ pub fn tokens_delete(batch: &mut Batch, pair: &TokenPair) {
     }
 }
 
-/// Removes a device as it was loaded, with its tokens. Fails the batch if it has changed since.
+/// Removes a device as it was loaded, with its tokens and all that belongs to it. Fails the batch if it has changed
+/// since. That its keys are gone is told with [`crate::e2ee::device_lists::devices_gone`].
 pub fn device_delete(batch: &mut Batch, user: &str, device: &str, row: &DeviceRow) {
     let key = (user.to_owned(), device.to_owned());
     DEVICES.expect(batch, &key, Some(row));
     DEVICES.delete(batch, &key);
     DEVICES_SEEN.delete(batch, &key);
+    crate::e2ee::device_clear(batch, user, device);
     for pair in row.current.iter().chain(&row.next) {
         tokens_delete(batch, pair);
     }

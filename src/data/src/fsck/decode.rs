@@ -83,6 +83,7 @@ pub(super) fn readers() -> Vec<Reader> {
         reader(&t::INBOX),
     ];
     readers.extend(media_readers());
+    readers.extend(key_readers());
     readers
 }
 
@@ -100,6 +101,30 @@ fn media_readers() -> Vec<Reader> {
         reader(&t::MEDIA_USED),
         reader(&t::PREVIEWS),
         reader(&t::PREVIEWS_AT),
+    ]
+}
+
+fn key_readers() -> Vec<Reader> {
+    vec![
+        reader(&t::DEVICE_KEYS),
+        reader(&t::KEY_HEADS),
+        reader(&t::ONE_TIME_KEYS),
+        reader(&t::ONE_TIME_KEY_IDS),
+        reader(&t::FALLBACK_KEYS),
+        reader(&t::CROSS_SIGNING_KEYS),
+        reader(&t::SIGNATURES),
+        reader(&t::DEVICE_LISTS),
+        reader(&t::DEVICE_LISTS_AT),
+        reader(&t::DEVICE_LIST_LOG),
+        reader(&t::TO_DEVICE),
+        reader(&t::TO_DEVICE_TXNS),
+        reader(&t::TO_DEVICE_SEEN),
+        reader(&t::TO_DEVICE_SEEN_AT),
+        reader(&t::BACKUP_VERSIONS),
+        reader(&t::BACKUP_KEYS),
+        reader(&t::DEHYDRATED_DEVICES),
+        reader(&t::SIGNED_AT),
+        reader(&t::REMOTE_DEVICE_LISTS),
     ]
 }
 

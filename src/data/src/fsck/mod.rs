@@ -5,6 +5,7 @@
 
 mod accounts;
 mod decode;
+mod e2ee;
 mod events;
 mod indexes;
 mod links;
@@ -85,6 +86,8 @@ pub enum Invariant {
     Accounts,
     /// Media, their blobs, thumbnails, users' lists and sums belong together.
     Media,
+    /// Keys, messages to devices and backups belong to devices and users that are there, and are counted right.
+    Encryption,
     /// The log of changes names events that exist.
     Changes,
 }
@@ -150,6 +153,7 @@ pub async fn fsck(
     check.indexes().await?;
     check.accounts().await?;
     check.media().await?;
+    check.e2ee().await?;
     Ok(check.report)
 }
 

@@ -32,6 +32,10 @@ pub(crate) enum News {
         has_data: bool,
         /// Memberships.
         has_memberships: bool,
+        /// Device lists of somebody in the same rooms, or her own.
+        has_lists: bool,
+        /// Her key counts, or keys that she signed.
+        has_keys: bool,
     },
 }
 
@@ -47,7 +51,15 @@ pub(super) struct PresenceChange {
 }
 
 /// What each stretch of the log did to the rooms that are watched, and the events redacted in it.
-type Stretches = BTreeMap<RoomNo, (Stretch, Vec<Arc<Event>>)>;
+type Tails = BTreeMap<RoomNo, (Stretch, Vec<Arc<Event>>)>;
+
+/// What a stretch of the log takes to be understood, read before it is taken in.
+#[derive(Debug, Default)]
+pub(super) struct Stretches {
+    pub(super) tails: Tails,
+    /// In which rooms those are whose device lists changed.
+    pub(super) rooms_of: HashMap<String, Vec<RoomNo>>,
+}
 
 /// Users and rooms. A plain value: no store, no waiting.
 #[derive(Debug)]
@@ -79,6 +91,9 @@ struct Connected {
     complete_after: Option<Position>,
     data_at: Position,
     membership_at: Position,
+    lists_at: Position,
+    keys_at: Position,
+    to_device_at: Position,
     /// While the rooms are being read: those whose membership changed meanwhile.
     overridden: HashSet<RoomNo>,
     used: UnixMs,
@@ -119,7 +134,7 @@ impl Board {
                 self.apply_change(*position, change, &stretches, &mut woken);
             }
         }
-        for (room, (stretch, redacted)) in stretches {
+        for (room, (stretch, redacted)) in stretches.tails {
             self.extend(room, stretch, &redacted);
         }
         self.seen = upto;
@@ -140,7 +155,7 @@ impl Board {
         match change {
             Change::Event { room, .. } => {
                 // Watched only since the stretches were loaded: this event is not at hand.
-                if !stretches.contains_key(room)
+                if !stretches.tails.contains_key(room)
                     && let Some(watched) = self.rooms.get_mut(room)
                 {
                     self.events_held -= watched.newest.forget_before(position);
@@ -167,7 +182,19 @@ impl Board {
                 self.mark(user, woken);
             }
             Change::Profile { .. } | Change::Relay { .. } | Change::Outbound { .. } => {}
-            Change::DeviceList { user } | Change::ToDevice { user } => self.mark(user, woken),
+            Change::DeviceList { user } => self.list_changed(user, position, stretches, woken),
+            Change::ToDevice { user } => {
+                if let Some(connected) = self.users.get_mut(user.as_str()) {
+                    connected.to_device_at = position;
+                }
+                self.mark(user, woken);
+            }
+            Change::Keys { user } => {
+                if let Some(connected) = self.users.get_mut(user.as_str()) {
+                    connected.keys_at = position;
+                }
+                self.mark(user, woken);
+            }
         }
     }
 
@@ -179,6 +206,32 @@ impl Board {
             if let Some(connected) = self.users.get_mut(user) {
                 connected.recent.touch(room, position);
                 woken.insert(user.clone());
+            }
+        }
+    }
+
+    /// Whoever shares a room with the user is told, and she herself.
+    fn list_changed(
+        &mut self,
+        user: &str,
+        position: Position,
+        stretches: &Stretches,
+        woken: &mut HashSet<UserName>,
+    ) {
+        let rooms = stretches.rooms_of.get(user).into_iter().flatten();
+        let mut told: HashSet<UserName> = rooms
+            .filter_map(|room| self.rooms.get(room))
+            .flat_map(|watched| watched.members.iter().cloned())
+            .collect();
+        told.extend(self.users.get_key_value(user).map(|(name, _)| name.clone()));
+        // A device that went took its keys with it.
+        if let Some(connected) = self.users.get_mut(user) {
+            connected.keys_at = position;
+        }
+        for name in told {
+            if let Some(connected) = self.users.get_mut(&name) {
+                connected.lists_at = position;
+                woken.insert(name);
             }
         }
     }
@@ -386,6 +439,9 @@ impl Board {
             complete_after: None,
             data_at: seen,
             membership_at: seen,
+            lists_at: seen,
+            keys_at: seen,
+            to_device_at: seen,
             overridden: HashSet::new(),
             used: now,
         });
@@ -409,6 +465,9 @@ impl Board {
         connected.faces = Faces::new(self.presences_seen, seen);
         connected.data_at = connected.data_at.max(seen);
         connected.membership_at = connected.membership_at.max(seen);
+        connected.lists_at = connected.lists_at.max(seen);
+        connected.keys_at = connected.keys_at.max(seen);
+        connected.to_device_at = connected.to_device_at.max(seen);
         let overridden = std::mem::take(&mut connected.overridden);
         let rooms: Vec<RoomNo> = joined
             .into_iter()
@@ -429,9 +488,23 @@ impl Board {
                 rooms: connected.recent.since(since),
                 has_data: connected.data_at > since,
                 has_memberships: connected.membership_at > since,
+                has_lists: connected.lists_at > since,
+                has_keys: connected.keys_at > since,
             },
             _ => News::Unknown,
         }
+    }
+
+    /// Whether there may be messages to the user's devices after a position.
+    pub(super) fn has_to_device(&self, user: &str, since: Position) -> bool {
+        self.users.get(user).is_none_or(|connected| {
+            let is_known = connected.complete_after.is_some_and(|after| since >= after);
+            !is_known || connected.to_device_at > since
+        })
+    }
+
+    pub(super) fn watched(&self) -> Vec<RoomNo> {
+        self.rooms.keys().copied().collect()
     }
 
     pub(super) fn joined_of(&self, user: &str, mut rooms: Vec<RoomNo>) -> Vec<RoomNo> {

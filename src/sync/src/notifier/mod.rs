@@ -8,11 +8,12 @@ mod board;
 mod recent;
 mod tail;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hearth_data::changes::{self, Change};
+use hearth_data::tables::MEMBERS;
 use hearth_data::{RoomNo, members};
 use hearth_ports::{PresenceSource, TypingSource};
 use hearth_store::{Backend, Batch, Position, Snapshot};
@@ -22,8 +23,8 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use board::PresenceChange;
 pub(crate) use board::{Board, News};
+use board::{PresenceChange, Stretches};
 pub(crate) use tail::Tail;
 
 use crate::room::RoomReader;
@@ -150,14 +151,17 @@ impl Notifier {
                 Some((position, _)) if rows.len() == ROWS_AT_ONCE => *position,
                 _ => to,
             };
-            let mut tails = BTreeMap::new();
+            let mut stretches = Stretches {
+                rooms_of: self.rooms_of_changed(&*snapshot, &rows).await?,
+                ..Stretches::default()
+            };
             for room in self.watched_rooms(&rows) {
-                tails.insert(
+                stretches.tails.insert(
                     room,
                     tail::load(&self.0.reading, &*snapshot, room, seen..upto).await?,
                 );
             }
-            let wakes = self.board().apply(&rows, tails, upto);
+            let wakes = self.board().apply(&rows, stretches, upto);
             self.0.seen.send_replace(upto);
             for wake in wakes {
                 wake.notify_waiters();
@@ -171,6 +175,36 @@ impl Notifier {
             self.0.store.commit(batch).await?;
         }
         Ok(())
+    }
+
+    /// In which rooms those are whose device lists changed. Of users of other servers only the rooms are found in which
+    /// somebody is connected.
+    async fn rooms_of_changed(
+        &self,
+        snapshot: &dyn Snapshot,
+        rows: &[(Position, Vec<Change>)],
+    ) -> Result<HashMap<String, Vec<RoomNo>>> {
+        let mut rooms_of = HashMap::new();
+        for change in rows.iter().flat_map(|(_, changes)| changes) {
+            let Change::DeviceList { user } = change else {
+                continue;
+            };
+            if rooms_of.contains_key(user) {
+                continue;
+            }
+            let mut rooms = joined_rooms(snapshot, user).await?;
+            if rooms.is_empty() {
+                let watched = self.board().watched();
+                for some in watched.chunks(ROOMS_AT_ONCE) {
+                    let keys: Vec<_> = some.iter().map(|room| (*room, user.clone())).collect();
+                    let rows = MEMBERS.get_many(snapshot, &keys).await?;
+                    let found = some.iter().zip(rows).filter(|(_, row)| row.is_some());
+                    rooms.extend(found.map(|(room, _)| *room));
+                }
+            }
+            rooms_of.insert(user.clone(), rooms);
+        }
+        Ok(rooms_of)
     }
 
     fn watched_rooms(&self, rows: &[(Position, Vec<Change>)]) -> HashSet<RoomNo> {
@@ -317,6 +351,19 @@ impl Notifier {
     pub(crate) fn has_data_since(&self, user: &str, since: Position) -> bool {
         match self.news(user, since) {
             News::Known { has_data, .. } => has_data,
+            News::Unknown => true,
+        }
+    }
+
+    /// Whether there may be messages to the user's devices after a position.
+    pub(crate) fn has_to_device(&self, user: &str, since: Position) -> bool {
+        self.board().has_to_device(user, since)
+    }
+
+    /// Whether what the user's devices have of keys may have changed since a position.
+    pub(crate) fn has_keys_since(&self, user: &str, since: Position) -> bool {
+        match self.news(user, since) {
+            News::Known { has_keys, .. } => has_keys,
             News::Unknown => true,
         }
     }

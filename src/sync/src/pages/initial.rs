@@ -54,6 +54,7 @@ pub(crate) async fn room_initial(inner: &Inner, ask: RoomInitialAsk) -> Result<B
         position: snapshot.position(),
         typing,
         presence: inner.notifier.presences_seen(),
+        to_device: None,
     };
     json.text(&end.to_string());
     json.end_object();

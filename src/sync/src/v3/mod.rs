@@ -3,6 +3,7 @@
 mod ephemeral;
 mod invited;
 mod joined;
+mod keys;
 mod left;
 mod presence;
 mod rooms;
@@ -134,6 +135,7 @@ async fn look(
         position,
         typing,
         presence,
+        to_device: None,
     };
     let lazy = &filter.room.state;
     let remembers = lazy.lazy_load_members && !lazy.include_redundant_members;
@@ -154,6 +156,7 @@ async fn look(
                 .filter(|known| *known <= typing)
                 .unwrap_or(0),
             presence: since.presence.min(presence),
+            to_device: Some(since.to_device().min(position)),
         }),
         to,
         state_wanted: ask.state_wanted,
@@ -171,13 +174,18 @@ async fn answer(round: &Round<'_>) -> Result<Answer> {
         Some(since) => round.inner.notifier.news(round.user(), since.position),
         None => News::Unknown,
     };
+    let keys = keys::sections(round, &news).await?;
     let data = account_data_changed(round, &news).await?;
     let sections = rooms::sections(round, news, &data).await?;
     let presences = presence::section(round, &sections.joined_anew).await?;
+    let next = SyncToken {
+        to_device: Some(keys.to_device.upto).filter(|upto| *upto != round.to.position),
+        ..round.to
+    };
     let mut json = JsonWriter::new();
     json.begin_object();
     json.key("next_batch");
-    json.text(&round.to.to_string());
+    json.text(&next.to_string());
     if !data.global.is_empty() {
         json.events_field("account_data", &data.global);
     }
@@ -188,14 +196,13 @@ async fn answer(round: &Round<'_>) -> Result<Answer> {
         json.key("rooms");
         sections.write(&mut json);
     }
-    // Device keys are not kept yet; clients upload theirs when these fields are absent.
-    json.key("device_one_time_keys_count");
-    json.raw("{}");
-    json.key("device_unused_fallback_key_types");
-    json.raw("[]");
+    keys.write(&mut json);
     json.end_object();
     Ok(Answer {
-        has_news: !data.global.is_empty() || !sections.is_empty() || !presences.is_empty(),
+        has_news: !data.global.is_empty()
+            || !sections.is_empty()
+            || !presences.is_empty()
+            || keys.has_news(round.since),
         json: json.finish(),
     })
 }

@@ -25,6 +25,13 @@ struct Handles {
     federation: hearth_federation::Client,
     rooms: Rooms,
     sync: hearth_sync::Sync,
+    e2ee: hearth_e2ee::E2ee,
+}
+
+impl FromRef<Handles> for hearth_e2ee::E2ee {
+    fn from_ref(handles: &Handles) -> Self {
+        handles.e2ee.clone()
+    }
 }
 
 impl FromRef<Handles> for hearth_sync::Sync {
@@ -127,7 +134,7 @@ impl Api {
             states,
             typing: Arc::new(rooms.typing().clone()),
             presences: Arc::new(rooms.presences().clone()),
-            clock,
+            clock: clock.clone(),
             settings: hearth_sync::Settings::default(),
         });
         let notifier = sync.notifier().clone();
@@ -138,6 +145,13 @@ impl Api {
             gate: Gate::new(Arc::new(ByName), 1 << 20),
             rooms: rooms.clone(),
             sync,
+            e2ee: hearth_e2ee::E2ee::new(hearth_e2ee::Parts {
+                store: Arc::new(store.clone()),
+                clock,
+                ids: Arc::new(Ids::seeded(2)),
+                remote: Arc::new(hearth_ports::NoRemoteKeys),
+                server_name: "house".try_into().unwrap(),
+            }),
         };
         let router = crate::rooms::router::<Handles>().merge(crate::sync::router());
         let router = fallbacks(router).with_state(handles);

@@ -1,0 +1,137 @@
+//! Changes of local users' device lists, told to the servers that share a room with them: a follower takes entries from
+//! the log, puts an EDU for each of these servers into its outbox, and removes the entries. A server is told how a device
+//! is when its turn comes; of two changes in a row it may hear the newer one twice.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use hearth_data::changes::record;
+use hearth_data::e2ee::device_lists::{self, DeviceListEntry};
+use hearth_data::federation::{self, put_edu};
+use hearth_data::row::Json;
+use hearth_data::tables as t;
+use hearth_store::{Batch, Position, Snapshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::json::{Object, array};
+use crate::query::{Viewer, user_keys};
+use crate::remote::joined_rooms;
+use crate::to_device::edu_json;
+use crate::{E2ee, Error, Result};
+
+/// How many entries are looked at once.
+const ENTRIES_AT_ONCE: usize = 64;
+/// How many servers are told in one commit.
+const SERVERS_PER_COMMIT: usize = 400;
+/// How long changes are gathered before servers are told.
+const GATHERED_FOR: Duration = Duration::from_millis(50);
+/// Pause after the store failed.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+impl E2ee {
+    /// Tells other servers of changed device lists until shutdown. To be run once.
+    pub async fn run(&self, shutdown: CancellationToken) {
+        let mut seen = Position::ZERO;
+        loop {
+            let told = async {
+                while self.tell_servers().await? {}
+                let moved = self.inner.parts.store.wait_past(seen).await?;
+                tokio::time::sleep(GATHERED_FOR).await;
+                Ok::<_, Error>(moved)
+            };
+            let told = tokio::select! {
+                () = shutdown.cancelled() => return,
+                told = told => told,
+            };
+            match told {
+                Ok(position) => seen = position,
+                Err(Error::Store(hearth_store::Error::Closed)) => return,
+                Err(error) => {
+                    tracing::warn!(%error, "could not tell other servers of device lists");
+                    tokio::select! {
+                        () = shutdown.cancelled() => return,
+                        () = tokio::time::sleep(RETRY_AFTER) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// Puts the oldest changes of local lists into the outboxes of the servers concerned. Answers whether there may be
+    /// more.
+    pub async fn tell_servers(&self) -> Result<bool> {
+        let snapshot = self.snapshot().await?;
+        let start = (Position::ZERO, 0);
+        let entries = device_lists::log_after(&*snapshot, start, ENTRIES_AT_ONCE).await?;
+        for entry in &entries {
+            let servers = self.servers_of(&*snapshot, &entry.user).await?;
+            let edu = match servers.is_empty() {
+                true => None,
+                false => Some(device_list_edu(&*snapshot, entry).await?),
+            };
+            let servers: Vec<String> = servers.into_iter().collect();
+            let mut chunks = servers.chunks(SERVERS_PER_COMMIT).peekable();
+            while let (Some(servers), Some(edu)) = (chunks.next(), &edu) {
+                let mut batch = Batch::new();
+                let told = servers.iter();
+                let changes = told.filter_map(|server| put_edu(&mut batch, server, 0, edu));
+                let changes = changes.collect();
+                record(&mut batch, changes);
+                if chunks.peek().is_none() {
+                    t::DEVICE_LIST_LOG.delete(&mut batch, &((), entry.at.0, entry.at.1));
+                }
+                self.inner.parts.store.commit(batch).await?;
+            }
+            if edu.is_none() {
+                let mut batch = Batch::buffered();
+                t::DEVICE_LIST_LOG.delete(&mut batch, &((), entry.at.0, entry.at.1));
+                self.inner.parts.store.commit(batch).await?;
+            }
+        }
+        Ok(entries.len() == ENTRIES_AT_ONCE)
+    }
+
+    /// The other servers that share a room with a local user.
+    async fn servers_of(&self, snapshot: &dyn Snapshot, user: &str) -> Result<BTreeSet<String>> {
+        let mut servers = BTreeSet::new();
+        for room in joined_rooms(snapshot, user).await? {
+            servers.extend(federation::servers(snapshot, room).await?);
+        }
+        servers.remove(self.inner.parts.server_name.as_str());
+        Ok(servers)
+    }
+}
+
+/// What a server is told of a change: how the device or the keys are now.
+async fn device_list_edu(snapshot: &dyn Snapshot, entry: &DeviceListEntry) -> Result<Json> {
+    let user = entry.user.as_str();
+    let mut content = Object::new();
+    content.text("user_id", user);
+    let Some(device) = &entry.device else {
+        let shown = user_keys(snapshot, user, &[], Viewer::Server).await?;
+        for usage in ["master", "self_signing"] {
+            if let Some(key) = shown.cross_signing.get(usage) {
+                content.raw(&format!("{usage}_key"), key);
+            }
+        }
+        return Ok(edu_json("m.signing_key_update", &content.finish()));
+    };
+    content.text("device_id", device);
+    content.raw("stream_id", &entry.stream_id.to_string());
+    let previous = entry.previous.map(|previous| previous.to_string());
+    content.raw("prev_id", &array(previous.as_deref().into_iter()));
+    let named = [device.as_str().into()];
+    let shown = user_keys(snapshot, user, &named, Viewer::Server).await?;
+    match shown.devices.get(device) {
+        Some(keys) => {
+            content.raw("keys", keys);
+            let place = (user.to_owned(), device.clone());
+            let row = t::DEVICES.get(snapshot, &place).await?;
+            if let Some(name) = row.and_then(|row| row.display_name) {
+                content.text("device_display_name", &name);
+            }
+        }
+        None => content.raw("deleted", "true"),
+    }
+    Ok(edu_json("m.device_list_update", &content.finish()))
+}
