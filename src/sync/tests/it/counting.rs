@@ -149,3 +149,94 @@ async fn counts_survive_a_start_beyond_a_checkpoint() {
     let answer = ask(&fresh, "ann", None, Options::default()).await;
     assert_eq!(unread(joined(&answer, &room)), (0, 0));
 }
+
+/// (main, thread) as (notifications, highlights).
+async fn apart(house: &House, room: &RoomId, root: &ruma::EventId) -> [(u64, u64); 2] {
+    let options = Options {
+        filter: Some(json!({"room": {"timeline": {"unread_thread_notifications": true}}})),
+        ..Options::default()
+    };
+    let answer = house.sync_with("bob", None, options).await;
+    let section = joined(&answer, room);
+    let thread = &section["unread_thread_notifications"][root.as_str()];
+    let number = |key: &str| thread[key].as_u64().unwrap_or(0);
+    let thread = (number("notification_count"), number("highlight_count"));
+    [unread(section), thread]
+}
+
+/// The timeline and the receipts of Complement's `TestThreadedReceipts`, with `m.mentions` for ids in bodies
+/// (decision 016).
+#[tokio::test]
+async fn threads_count_as_the_conformance_suite_has_it() {
+    let house = House::new();
+    let room = house.room_of(&["alice", "bob"]).await;
+    let mention = |mut content: Value| {
+        content["m.mentions"] = json!({"user_ids": ["@bob:house"]});
+        content
+    };
+    let send = async |content: Value| house.send("alice", &room, "m.room.message", content).await;
+    let a = house.say("alice", &room, "Hello world!").await;
+    let b = send(thread_reply(&a, "Start thread!")).await;
+    send(mention(thread_reply(&a, "Thread response!"))).await;
+    let d = send(mention(json!({"msgtype": "m.text", "body": "Hello!"}))).await;
+    send(thread_reply(&a, "End thread")).await;
+    let reference = json!({"rel_type": "m.reference", "event_id": a});
+    let f =
+        send(json!({"msgtype": "m.text", "body": "Reference!", "m.relates_to": reference})).await;
+    let annotation = json!({"rel_type": "m.annotation", "event_id": f, "key": "test"});
+    let annotation = json!({"m.relates_to": annotation});
+    let g = house
+        .send("alice", &room, "m.room.reaction", annotation)
+        .await;
+    let thread = ReceiptThread::Thread(a.clone());
+    assert_eq!(counts(&house, "bob", &room).await, (6, 2));
+    assert_eq!(apart(&house, &room, &a).await, [(3, 1), (3, 1)]);
+    for (thread, event, total, expected) in [
+        (ReceiptThread::Main, &a, (5, 2), [(2, 1), (3, 1)]),
+        (thread.clone(), &b, (4, 2), [(2, 1), (2, 1)]),
+        (ReceiptThread::Unthreaded, &d, (2, 0), [(1, 0), (1, 0)]),
+        (thread, &g, (1, 0), [(1, 0), (0, 0)]),
+    ] {
+        house
+            .receipt("bob", &room, (ReceiptKind::Read, thread, event))
+            .await;
+        assert_eq!(counts(&house, "bob", &room).await, total);
+        assert_eq!(apart(&house, &room, &a).await, expected);
+    }
+}
+
+#[tokio::test]
+async fn what_a_filter_hides_is_counted_and_the_counts_are_told() {
+    let house = House::new();
+    let room = house.room_of(&["ann", "bob"]).await;
+    let nothing = Options {
+        filter: Some(json!({"room": {"timeline": {"types": []}}})),
+        ..Options::default()
+    };
+    let first = house.sync_with("ann", None, nothing.clone()).await;
+    house.say("bob", &room, "unseen").await;
+    let seen = house.sync_with("ann", Some(&first), nothing.clone()).await;
+    assert_eq!(unread(joined(&seen, &room)), (1, 0));
+    // What changes no count is no news to this client.
+    house.send("bob", &room, "org.example", json!({})).await;
+    let quiet = house.sync_with("ann", Some(&seen), nothing).await;
+    assert!(quiet.get("rooms").is_none(), "{quiet}");
+}
+
+#[tokio::test]
+async fn whom_one_ignores_is_not_counted_from_that_moment_on() {
+    let house = House::new();
+    let room = house.room_of(&["ann", "bob", "cat"]).await;
+    house.say("bob", &room, "1").await;
+    house.say("cat", &room, "2").await;
+    let mut seen = house.initial("ann").await;
+    assert_eq!(unread(joined(&seen, &room)), (2, 0));
+    for (ignored, expected) in [(json!({"@bob:house": {}}), (1, 0)), (json!({}), (2, 0))] {
+        let list = json!({"ignored_users": ignored});
+        house.set_data("ann", "", "m.ignored_user_list", list).await;
+        seen = house.since("ann", &seen).await;
+        assert_eq!(unread(joined(&seen, &room)), expected);
+        let fresh = ask(&house.fresh_sync(), "ann", None, Options::default()).await;
+        assert_eq!(unread(joined(&fresh, &room)), expected);
+    }
+}
