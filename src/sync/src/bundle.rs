@@ -38,7 +38,7 @@ pub(crate) async fn of(
     let mut json = JsonWriter::new();
     let mut has_any = false;
     json.begin_object();
-    if let Some(edit) = edit(room, event, &rows).await? {
+    if let Some(edit) = edit(room, viewer, event, &rows).await? {
         json.key("m.replace");
         json.raw(rendering.with_relations(room, &edit, None).await?.get());
         has_any = true;
@@ -63,6 +63,7 @@ async fn rows(room: &RoomReader<'_>, viewer: &Viewer, target: EventNo) -> Result
 /// The newest valid edit by the sender's time, then event id.
 async fn edit(
     room: &RoomReader<'_>,
+    viewer: &Viewer,
     original: &Event,
     rows: &[(Place, RelationRow)],
 ) -> Result<Option<Arc<Event>>> {
@@ -85,7 +86,7 @@ async fn edit(
         let is_newer = newest
             .as_ref()
             .is_none_or(|newest| age_key(newest) < age_key(&edit));
-        if is_newer {
+        if is_newer && viewer.sees(room, &edit).await? {
             newest = Some(edit);
         }
     }
@@ -154,7 +155,7 @@ async fn edits_of(
     event: &Event,
 ) -> Result<Option<Box<RawValue>>> {
     let rows = rows(room, viewer, event.row.event).await?;
-    let Some(edit) = edit(room, event, &rows).await? else {
+    let Some(edit) = edit(room, viewer, event, &rows).await? else {
         return Ok(None);
     };
     let mut json = JsonWriter::new();

@@ -121,16 +121,25 @@ fn push_quoted(out: &mut String, text: &str) {
     }
 }
 
-/// `{"type": …, "content": …}`: account data and ephemeral events.
-pub(crate) fn typed(kind: &str, content: &str) -> Box<RawValue> {
+/// `{"type": …, "content": …}`: account data and ephemeral events. `None`, with a line in the log, if the content is no
+/// object: a client would stumble over it.
+pub(crate) fn typed(kind: &str, content: &str) -> Option<Box<RawValue>> {
+    let content = serde_json::from_str::<&RawValue>(content).ok();
+    let Some(content) = content.filter(|content| content.get().starts_with('{')) else {
+        tracing::error!(
+            kind,
+            "left out what is stored with a content that is no object"
+        );
+        return None;
+    };
     let mut json = JsonWriter::new();
     json.begin_object();
     json.key("type");
     json.text(kind);
     json.key("content");
-    json.raw(content);
+    json.raw(content.get());
     json.end_object();
-    json.finish_raw()
+    Some(json.finish_raw())
 }
 
 #[cfg(test)]
@@ -150,7 +159,7 @@ mod tests {
         json.end_array();
         json.key("c");
         json.boolean(true);
-        json.events_field("d", &[typed("t", "{}")]);
+        json.events_field("d", &[typed("t", "{}").unwrap()]);
         json.end_object();
         assert_eq!(
             json.finish(),

@@ -2,6 +2,7 @@
 
 use hearth_data::{Place, StateId, members, timeline};
 use hearth_event::visibility::{Membership, Viewpoint, Visibility, is_visible};
+use hearth_store::Position;
 use ruma::events::room::member::MembershipState;
 
 use crate::room::{Event, RoomReader};
@@ -20,6 +21,8 @@ pub(crate) struct Viewer {
     pub(crate) joined_until: Place,
     /// The room's state when she ceased to be joined, if she did.
     pub(crate) last_state: Option<StateId>,
+    /// When that was.
+    pub(crate) ceased_at: Position,
 }
 
 impl Viewer {
@@ -30,6 +33,7 @@ impl Viewer {
             until: Place::MAX,
             joined_until: Place::MAX,
             last_state: None,
+            ceased_at: Position::ZERO,
         }
     }
 
@@ -68,6 +72,7 @@ impl Viewer {
             until: Place::MAX,
             joined_until: Place::MIN,
             last_state: None,
+            ceased_at: Position::ZERO,
         })
     }
 
@@ -86,6 +91,7 @@ impl Viewer {
             until: place.next(),
             joined_until: Place::MIN,
             last_state: None,
+            ceased_at: Position::ZERO,
         };
         let (mut end, mut leave) = (place, row);
         for _ in 0..MEMBERSHIPS_WALKED_MAX {
@@ -93,6 +99,7 @@ impl Viewer {
             if member.membership == Membership::Join {
                 viewer.joined_until = end;
                 viewer.last_state = Some(leave.state_after);
+                viewer.ceased_at = leave.position;
                 break;
             }
             let Some(number) = member.event else { break };

@@ -65,7 +65,7 @@ pub(crate) async fn room_initial(inner: &Inner, ask: RoomInitialAsk) -> Result<B
     let data = account_data::of_room(&*snapshot, user, ask.room_id.as_str()).await?;
     let data: Vec<_> = data
         .iter()
-        .map(|datum| typed(&datum.kind, datum.content.text()))
+        .filter_map(|datum| typed(&datum.kind, datum.content.text()))
         .collect();
     json.array_field("account_data", &data);
     json.end_object();

@@ -78,7 +78,7 @@ fn typing(
     }
     json.end_array();
     json.end_object();
-    Some(typed("m.typing", &json.finish()))
+    typed("m.typing", &json.finish())
 }
 
 /// Event → receipt type → user → (time, thread).
@@ -110,7 +110,7 @@ fn receipt_events(round: &Round<'_>, changed: Vec<(ReceiptKey, ReceiptRow)>) -> 
     contents.retain(|content| !content.is_empty());
     let events = contents.iter().rev();
     events
-        .map(|content| typed("m.receipt", &receipt_content(content)))
+        .filter_map(|content| typed("m.receipt", &receipt_content(content)))
         .collect()
 }
 

@@ -58,13 +58,7 @@ pub(super) async fn section(
     let mut timeline = timeline::section(round, reader, &viewer, stretch).await?;
     // What was sent while the user was away is news that the timeline need not reach back to: a gap to page over.
     timeline.is_limited |= is_new && round.since.is_some();
-    let states = states(
-        round,
-        reader,
-        since,
-        timeline.events.first().map(|event| event.row.state_before),
-    )
-    .await?;
+    let states = states_and_cut(round, reader, since, &mut timeline).await?;
     if is_new && let Some(told) = &round.told {
         told.forget_room(reader.no);
     }
@@ -127,6 +121,29 @@ async fn described(
     };
     let state = state::section(round, reader, &timeline.events, ask).await?;
     Ok((summary, state))
+}
+
+/// The states that the section lies between; the timeline then begins after what would mislead the client.
+async fn states_and_cut(
+    round: &Round<'_>,
+    reader: &RoomReader<'_>,
+    since: Option<Position>,
+    timeline: &mut Timeline,
+) -> Result<StateStretch<StateId>> {
+    let start = |timeline: &Timeline| {
+        let first = timeline.events.first();
+        first.map(|event| event.row.state_before)
+    };
+    let found = states(round, reader, since, start(timeline)).await?;
+    let count = state::misleading(round, reader, &timeline.events, found.end).await?;
+    if count == 0 {
+        return Ok(found);
+    }
+    timeline.begin_after(count, round.to.position);
+    Ok(StateStretch {
+        start: start(timeline).unwrap_or(found.end),
+        ..found
+    })
 }
 
 /// The states that the section lies between.
@@ -207,7 +224,7 @@ async fn room_data(
     Ok(data
         .iter()
         .filter(|datum| filter.wants_type(&datum.kind))
-        .map(|datum| typed(&datum.kind, datum.content.text()))
+        .filter_map(|datum| typed(&datum.kind, datum.content.text()))
         .collect())
 }
 

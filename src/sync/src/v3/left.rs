@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hearth_data::members::UserRoomRow;
-use hearth_data::rooms;
+use hearth_data::{Place, rooms};
 use hearth_event::visibility::Membership;
 use serde_json::value::RawValue;
 
@@ -39,13 +39,21 @@ pub(super) async fn section(
         return Ok(None);
     }
     let left_from = reader.member(leave.row.state_before, round.user()).await?;
+    let has_seen = viewer
+        .as_ref()
+        .is_some_and(|viewer| viewer.joined_until > Place::MIN);
+    // What she saw when she was last joined was not told yet, however that ended.
+    let is_untold = viewer
+        .as_ref()
+        .is_some_and(|viewer| has_seen && since.is_none_or(|since| viewer.ceased_at > since));
     if left_from.membership == Membership::Invite
+        && !has_seen
         && is_withheld(round, reader, (&left_from, &leave)).await?
     {
         return Ok(None);
     }
     let (timeline, state) = match viewer {
-        Some(viewer) if was_joined || left_from.membership == Membership::Join => {
+        Some(viewer) if was_joined || left_from.membership == Membership::Join || is_untold => {
             whole(round, reader, (&viewer, &leave, was_joined)).await?
         }
         // She saw nothing of the room: an invite that was rejected, a ban of somebody outside.
@@ -114,12 +122,16 @@ async fn only_leave(
     reader: &RoomReader<'_>,
     leave: &Arc<Event>,
 ) -> Result<Timeline> {
-    let rendered = round
-        .rendering()
-        .with_relations(reader, leave, None)
-        .await?;
+    let filter = &round.filter.room.timeline;
+    let is_wanted = filter.wants_room(reader.name.id.as_str()) && filter.wants(&leave.pdu);
+    let (mut events, mut rendered) = (Vec::new(), Vec::new());
+    if is_wanted {
+        let rendering = round.rendering();
+        rendered.push(rendering.with_relations(reader, leave, None).await?);
+        events.push(leave.clone());
+    }
     Ok(Timeline {
-        events: vec![leave.clone()],
+        events,
         is_limited: false,
         prev_batch: match leave.place {
             Some(place) => Token::Gap {
@@ -128,6 +140,6 @@ async fn only_leave(
             },
             None => Token::Sync(round.to),
         },
-        rendered: vec![rendered],
+        rendered,
     })
 }

@@ -259,4 +259,5 @@ fn wanted(filter: &EventFilter, datum: &AccountDatum) -> Option<Box<RawValue>> {
     filter
         .wants_type(&datum.kind)
         .then(|| typed(&datum.kind, datum.content.text()))
+        .flatten()
 }

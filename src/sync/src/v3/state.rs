@@ -151,6 +151,34 @@ async fn until_start(
     Ok(numbers.filter(|event| !shown.contains(event)).collect())
 }
 
+/// How many events at the start of a timeline would mislead the client: up to the last state event that is not the
+/// state at the end, though no later one of its key is shown (the client may not see it, the filter leaves it out, or
+/// resolution chose another). The client would take it for the newest.
+pub(super) async fn misleading(
+    round: &Round<'_>,
+    reader: &RoomReader<'_>,
+    events: &[Arc<Event>],
+    end: StateId,
+) -> Result<usize> {
+    if round.state_until == StateUntil::TimelineEnd {
+        return Ok(0);
+    }
+    let mut newest: BTreeMap<(&str, &str), (usize, EventNo)> = BTreeMap::new();
+    for (index, event) in events.iter().enumerate() {
+        if let Some(key) = event.pdu.state_key_pair() {
+            newest.insert(key, (index, event.row.event));
+        }
+    }
+    if newest.is_empty() {
+        return Ok(0);
+    }
+    let keys: Vec<(&str, &str)> = newest.keys().copied().collect();
+    let current = reader.view().lookup_many(end, &keys).await?;
+    let shown = newest.values().zip(current);
+    let wrong = shown.filter(|((_, event), current)| *current != Some(*event));
+    Ok(wrong.map(|((index, _), _)| index + 1).max().unwrap_or(0))
+}
+
 /// The member events that lazy loading asks for: of the timeline's senders, of the heroes and, with the full state, of
 /// the user; only those that the device was not told, unless it wants them again.
 async fn members(

@@ -41,6 +41,19 @@ pub(super) struct Stretch {
 }
 
 impl Timeline {
+    /// Leaves out the first events, for the client to page back to.
+    pub(super) fn begin_after(&mut self, count: usize, position: Position) {
+        let place = self.events.get(count).and_then(|event| event.place);
+        let last_cut = self.events.get(count.saturating_sub(1));
+        let place = place.or(last_cut.and_then(|event| Some(event.place?.next())));
+        if let Some(place) = place {
+            self.prev_batch = Token::Gap { place, position };
+        }
+        self.events.drain(..count);
+        self.rendered.drain(..count);
+        self.is_limited = true;
+    }
+
     pub(super) fn write(&self, json: &mut JsonWriter) {
         json.key("timeline");
         json.begin_object();

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use hearth_store::{
-    Backend, Batch, BoxFuture, KeyRange, Limits, MemoryBackend, Position, Result, Snapshot,
+    Backend, Batch, BoxFuture, Error, KeyRange, Limits, MemoryBackend, Position, Result, Snapshot,
 };
 use serde_json::Value;
 
@@ -15,6 +15,21 @@ use crate::house::{House, ask, bodies, joined};
 pub(crate) struct Counting {
     pub(crate) store: Arc<MemoryBackend>,
     pub(crate) reads: Arc<AtomicU64>,
+    pub(crate) failing: Arc<AtomicU64>,
+}
+
+impl Counting {
+    /// Fails as often as it was told to.
+    fn fail(&self) -> Result<()> {
+        let next = |left: u64| left.checked_sub(1);
+        let failing = self
+            .failing
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+        match failing {
+            Ok(_) => Err(Error::Engine("for a moment".into())),
+            Err(_) => Ok(()),
+        }
+    }
 }
 
 struct CountingSnapshot {
@@ -25,6 +40,7 @@ struct CountingSnapshot {
 impl Backend for Counting {
     fn snapshot(&self) -> BoxFuture<'_, Result<Arc<dyn Snapshot>>> {
         Box::pin(async {
+            self.fail()?;
             let counting: Arc<dyn Snapshot> = Arc::new(CountingSnapshot {
                 snapshot: self.store.snapshot().await?,
                 reads: self.reads.clone(),

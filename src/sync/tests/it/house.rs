@@ -5,8 +5,8 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use hearth_data::state::{HashKey, States};
-use hearth_data::{accounts, changes};
-use hearth_event::{RoomVersion, SigningKey};
+use hearth_data::{Place, accounts, changes, rooms, timeline};
+use hearth_event::{RoomVersion, SigningKey, client};
 use hearth_rooms::ephemeral::{MarkersUpdate, ReceiptKind, ReceiptThread};
 use hearth_rooms::{
     NewEvent, NewRoom, NewState, Preset, RedactRequest, Rooms, Sender, TargetChange,
@@ -29,6 +29,8 @@ pub(crate) struct House {
     pub(crate) store: Arc<MemoryBackend>,
     /// How often `sync` has read of the store.
     pub(crate) reads: Arc<AtomicU64>,
+    /// How many of its next reads fail.
+    pub(crate) failing: Arc<AtomicU64>,
     parts: Parts,
     tasks: TaskTracker,
     shutdown: CancellationToken,
@@ -95,11 +97,12 @@ impl House {
                 view_cache_bytes_max: 1 << 20,
             },
         );
-        let reads = Arc::<AtomicU64>::default();
+        let (reads, failing) = <(Arc<AtomicU64>, Arc<AtomicU64>)>::default();
         let parts = Parts {
             store: Arc::new(Counting {
                 store: store.clone(),
                 reads: reads.clone(),
+                failing: failing.clone(),
             }),
             states,
             typing: Arc::new(rooms.typing().clone()),
@@ -113,6 +116,7 @@ impl House {
             sync,
             store,
             reads,
+            failing,
             parts,
             tasks,
             shutdown,
@@ -209,6 +213,67 @@ impl House {
             .put_state(&sender(name), room, state)
             .await
             .unwrap()
+    }
+
+    pub(crate) async fn try_send(
+        &self,
+        name: &str,
+        room: &RoomId,
+        kind: &str,
+        content: &Value,
+    ) -> hearth_rooms::Result<OwnedEventId> {
+        let event = NewEvent {
+            kind: kind.to_owned(),
+            content: raw(content),
+            txn_id: None,
+        };
+        self.rooms.send(&sender(name), room, event).await
+    }
+
+    pub(crate) async fn try_put(
+        &self,
+        name: &str,
+        room: &RoomId,
+        (kind, state_key): (&str, &str),
+        content: &Value,
+    ) -> hearth_rooms::Result<OwnedEventId> {
+        let state = NewState {
+            kind: kind.to_owned(),
+            state_key: state_key.to_owned(),
+            content: raw(content),
+        };
+        self.rooms.put_state(&sender(name), room, state).await
+    }
+
+    /// The events of a room in the order of its history, without the first ones.
+    pub(crate) async fn history(&self, room: &RoomId, without: usize) -> Vec<Value> {
+        let snapshot = self.store.snapshot().await.unwrap();
+        let number = rooms::number(&*snapshot, room).await.unwrap().unwrap();
+        let from = Place(i64::try_from(without).unwrap() + 1);
+        let placed = timeline::forward(&*snapshot, number, from, Place::MAX, usize::MAX);
+        let events = placed.await.unwrap().into_iter().map(|placed| {
+            let pdu = timeline::pdu(RoomVersion::V12, room, &placed.row).unwrap();
+            let event = client::event(&pdu, &client::Unsigned::default());
+            serde_json::from_str(event.get()).unwrap()
+        });
+        events.collect()
+    }
+
+    /// Sets the push rules, `{"global": …}`.
+    pub(crate) async fn set_push_rules(&self, name: &str, content: &Value) {
+        let user = user(name).to_string();
+        let kind = accounts::push_rules::TYPE.to_owned();
+        let key = (user.clone(), String::new(), kind);
+        let snapshot = self.store.snapshot().await.unwrap();
+        let current = accounts::account_data::account_data(&*snapshot, &key);
+        let current = current.await.unwrap();
+        let history = accounts::push_rules::history(&*snapshot, &user).await;
+        let json = hearth_data::row::Json::from_text(content.to_string());
+        let mut batch = Batch::new();
+        accounts::push_rules::put(&mut batch, &user, &history.unwrap(), &json);
+        accounts::account_data::put(&mut batch, &key, current.as_ref(), json);
+        changes::record(&mut batch, vec![changes::Change::AccountData { user }]);
+        self.store.commit(batch).await.unwrap();
     }
 
     pub(crate) async fn redact(&self, name: &str, room: &RoomId, target: &EventId) {

@@ -5,11 +5,14 @@ mod costs;
 #[cfg(test)]
 mod counting;
 #[cfg(test)]
+mod garbage;
+#[cfg(test)]
 mod history;
 #[cfg(test)]
 mod house;
 #[cfg(test)]
 mod picture;
+#[cfg(test)]
 mod presence;
 #[cfg(test)]
 mod syncing;

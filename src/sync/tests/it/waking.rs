@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio_util::task::TaskTracker;
 
 use crate::house::{House, Options, ask, bodies, joined};
 
@@ -115,5 +116,145 @@ async fn many_followers_get_every_message_exactly_once_and_in_order() {
     let expected: Vec<String> = (0..MESSAGES).map(|n| n.to_string()).collect();
     while let Some(got) = followers.join_next().await {
         assert_eq!(got.unwrap(), expected);
+    }
+}
+
+/// Starts a long-poll of each name.
+async fn poll_all(
+    house: &House,
+    names: &[&'static str],
+) -> Vec<(&'static str, tokio::task::JoinHandle<Value>)> {
+    let (mut polls, tasks) = (Vec::new(), TaskTracker::new());
+    for name in names.iter().copied() {
+        // Once more, so that nothing is left to be told.
+        let first = house.initial(name).await;
+        let first = house.since(name, &first).await;
+        let sync = house.sync.clone();
+        let poll = tasks.spawn(async move { ask(&sync, name, Some(&first), waiting()).await });
+        polls.push((name, poll));
+    }
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    polls
+}
+
+/// Something that happens in a room of ann, bob and cat, with dan invited.
+#[derive(Clone, Copy, Debug)]
+enum Happening {
+    Message,
+    State,
+    Receipt,
+    PrivateReceipt,
+    AccountData,
+    RoomData,
+    PushRules,
+    Typing,
+    Presence,
+    Invite,
+    Retract,
+    Kick,
+    Join,
+    Redaction,
+}
+
+async fn happen(house: &House, (room, said): (&ruma::RoomId, &ruma::EventId), what: Happening) {
+    use hearth_rooms::TargetChange;
+    use hearth_rooms::ephemeral::{ReceiptKind, ReceiptThread};
+    match what {
+        Happening::Message => drop(house.say("bob", room, "x").await),
+        Happening::State => drop(
+            house
+                .put("ann", room, "m.room.topic", json!({"topic": "t"}))
+                .await,
+        ),
+        Happening::Receipt => house.read("bob", room, said).await,
+        Happening::PrivateReceipt => {
+            let receipt = (ReceiptKind::ReadPrivate, ReceiptThread::Unthreaded, said);
+            house.receipt("bob", room, receipt).await;
+        }
+        Happening::AccountData => house.set_data("bob", "", "org.example", json!({})).await,
+        Happening::RoomData => {
+            house
+                .set_data("bob", room.as_str(), "m.tag", json!({}))
+                .await
+        }
+        Happening::PushRules => house.set_push_rules("bob", &json!({"global": {}})).await,
+        Happening::Typing => {
+            let bob = crate::house::user("bob");
+            let typing = house
+                .rooms
+                .set_typing(&bob, room, Some(Duration::from_secs(20)));
+            typing.await.unwrap();
+        }
+        Happening::Presence => {
+            let who = hearth_rooms::Sender {
+                user: crate::house::user("bob"),
+                device: None,
+            };
+            let state = ruma::presence::PresenceState::Unavailable;
+            house.rooms.set_presence(&who, &state, None).unwrap();
+        }
+        Happening::Invite => house.change("ann", room, TargetChange::Invite, "eve").await,
+        Happening::Retract => house.change("ann", room, TargetChange::Kick, "dan").await,
+        Happening::Kick => house.change("ann", room, TargetChange::Kick, "bob").await,
+        Happening::Join => house.join("dan", room).await,
+        Happening::Redaction => house.redact("ann", room, said).await,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn s24_everything_wakes_those_whom_it_concerns_and_nobody_else() {
+    const ALL: [&str; 5] = ["ann", "bob", "cat", "dan", "eve"];
+    let members: &[&str] = &["ann", "bob", "cat"];
+    let cases: [(Happening, &[&str]); 14] = [
+        (Happening::Message, members),
+        (Happening::State, members),
+        (Happening::Receipt, members),
+        (Happening::PrivateReceipt, &["bob"]),
+        (Happening::AccountData, &["bob"]),
+        (Happening::RoomData, &["bob"]),
+        (Happening::PushRules, &["bob"]),
+        (Happening::Typing, members),
+        (Happening::Presence, &["ann", "cat"]),
+        (Happening::Invite, &["ann", "bob", "cat", "eve"]),
+        (Happening::Retract, &["ann", "bob", "cat", "dan"]),
+        (Happening::Kick, members),
+        (Happening::Join, &["ann", "bob", "cat", "dan"]),
+        (Happening::Redaction, members),
+    ];
+    for (what, concerned) in cases {
+        let house = House::new();
+        let room = house.room_of(members).await;
+        house
+            .change("ann", &room, hearth_rooms::TargetChange::Invite, "dan")
+            .await;
+        let said = house.say("ann", &room, "said").await;
+        let polls = poll_all(&house, &ALL).await;
+        happen(&house, (&room, &said), what).await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        for (name, poll) in polls {
+            assert_eq!(
+                poll.is_finished(),
+                concerned.contains(&name),
+                "{what:?} and {name}"
+            );
+            poll.abort();
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn s24_a_store_that_fails_for_a_moment_delays_a_waiter_but_does_not_forget_it() {
+    let house = House::new();
+    let room = house.room_of(&["ann", "bob"]).await;
+    let polls = poll_all(&house, &["ann"]).await;
+    house.failing.store(3, std::sync::atomic::Ordering::Relaxed);
+    house.say("bob", &room, "in spite of all").await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    for (_, poll) in polls {
+        assert!(poll.is_finished());
+        assert_eq!(
+            bodies(joined(&poll.await.unwrap(), &room)),
+            ["in spite of all"]
+        );
     }
 }
