@@ -3,7 +3,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use hearth_data::append::EventRow;
+use hearth_data::append::{EventRow, Standing};
 use hearth_data::members::{self, UserRoomRow};
 use hearth_data::rooms::{self, RoomHead};
 use hearth_data::state::{StateView, States};
@@ -20,6 +20,9 @@ use serde_json::value::RawValue;
 use crate::members::At;
 use crate::visible::View;
 use crate::{Error, Result, Rooms, Sender};
+
+/// How many events before and after a moment are looked at to find one that was accepted.
+const AROUND_MAX: usize = 16;
 
 /// How a state event is shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -166,14 +169,18 @@ impl Reader {
         match (view, at) {
             (View::Now(state), None) => Ok(state),
             (View::UntilLeft(last), None) => Ok(last.state),
+            (View::Now(state), Some(At::Position(at))) if at >= self.head.position => Ok(state),
             (View::UntilLeft(last), Some(At::Position(at))) if at >= last.position => {
                 Ok(last.state)
             }
             (View::UntilLeft(last), Some(At::Place(at))) if at > last.end => Ok(last.state),
             (_, Some(At::Position(at))) => {
+                let place = timeline::place_at(&*self.snapshot, self.room, at).await?;
+                self.must_see_around(place).await?;
                 Ok(rooms::state_at(&*self.snapshot, self.room, at).await?)
             }
             (_, Some(At::Place(at))) => {
+                self.must_see_around(at).await?;
                 let before =
                     timeline::backward(&*self.snapshot, self.room, Place::MIN, at, 1).await?;
                 match before.first() {
@@ -183,6 +190,25 @@ impl Reader {
                 }
             }
         }
+    }
+
+    /// Refuses a moment of the past unless the event before it or after it is one that the reader may see: sync tells
+    /// the state at the first event that it shows, and no other.
+    async fn must_see_around(&self, place: Place) -> Result<()> {
+        let (snapshot, room) = (&*self.snapshot, self.room);
+        let before = timeline::backward(snapshot, room, Place::MIN, place, AROUND_MAX).await?;
+        let after = timeline::forward(snapshot, room, place, Place::MAX, AROUND_MAX).await?;
+        for side in [before, after] {
+            // Events that were refused stand in the history, too.
+            let mut accepted = side.into_iter();
+            let nearest = accepted.find(|placed| placed.row.standing == Standing::Accepted);
+            let Some(placed) = nearest else { continue };
+            let pdu = self.pdu(&placed.row)?;
+            if self.sees(placed.place, &placed.row, &pdu).await? {
+                return Ok(());
+            }
+        }
+        Err(Error::NotInRoom)
     }
 }
 

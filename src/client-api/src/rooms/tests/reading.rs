@@ -185,3 +185,39 @@ async fn events_go_on_from_their_token() {
         assert_eq!(wrong.error(), (400, "M_INVALID_PARAM"), "{query}");
     }
 }
+
+#[tokio::test]
+async fn s12_members_of_a_time_that_one_may_not_see_are_not_told() {
+    let api = Api::new();
+    let closed = json!([{
+        "type": "m.room.history_visibility",
+        "content": { "history_visibility": "joined" },
+    }]);
+    let body = json!({ "preset": "public_chat", "initial_state": closed });
+    let room = api.room("alice", body).await;
+    api.post(&format!("join/{room}"), "carol", json!({}))
+        .await
+        .ok();
+    let then = api.get("sync", "alice").await.ok();
+    let then = then["next_batch"].as_str().unwrap().to_owned();
+    api.post(&format!("rooms/{room}/leave"), "carol", json!({}))
+        .await
+        .ok();
+    say(&api, &room, "alice", text("before")).await;
+    api.post(&format!("join/{room}"), "bob", json!({}))
+        .await
+        .ok();
+    let now = api.get("sync", "bob").await.ok();
+    let start = now["rooms"]["join"][&room]["timeline"]["prev_batch"].clone();
+    let members = |at: String| format!("rooms/{room}/members?at={at}");
+    api.get(&members(then.clone()), "alice").await.ok();
+    assert_eq!(
+        api.get(&members(then), "bob").await.error(),
+        (403, "M_FORBIDDEN")
+    );
+    // What sync begins with, and what is now.
+    for at in [start, now["next_batch"].clone()] {
+        let at = at.as_str().unwrap().to_owned();
+        api.get(&members(at), "bob").await.ok();
+    }
+}
