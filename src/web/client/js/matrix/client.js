@@ -195,18 +195,25 @@ export class Client extends Emitter {
     return chunk.length > 0;
   }
 
-  /** A room that this user has left, read-only: its last state and messages. @param {string} roomId */
+  /**
+   * A room that this user has left, read-only: its last state and messages. Nothing is done for a room of which sync tells
+   * or is about to tell.
+   * @param {string} roomId
+   */
   async loadLeft(roomId) {
-    const room = this.store.roomFor(roomId);
-    if (room.membership === 'join' || room.events.length > 0) return room;
+    const known = this.store.room(roomId);
+    if (known && (known.membership !== 'leave' || known.events.length > 0)) return;
     const state = await this.http.get(path`/_matrix/client/v3/rooms/${roomId}/state`);
-    for (const event of state) room.putState(event);
+    const mine = state.find((/** @type {MatrixEvent} */ event) => event.type === 'm.room.member' && event.state_key === this.me);
+    if (mine?.content?.membership === 'join') return;
     const where = path`/_matrix/client/v3/rooms/${roomId}/messages`;
     const answer = await this.http.get(where, { query: { dir: 'b', limit: PAGE } });
+    const room = this.store.roomFor(roomId);
+    if (room.membership === 'join' && room.events.length > 0) return;
     room.membership = 'leave';
+    for (const event of state) room.putState(event);
     room.prepend(answer.chunk ?? [], answer.end ?? null);
     this.store.touched(room);
-    return room;
   }
 
   /** An event that a reply quotes. @param {Room} room @param {string} id */

@@ -32,10 +32,11 @@ export class PeoplePicker {
       id, type: 'text', role: 'combobox', autocomplete: 'off', 'aria-autocomplete': 'list', 'aria-expanded': 'false',
       'aria-controls': `${id}-list`, placeholder: 'Search your friends', 'aria-describedby': `${id}-status`,
     });
-    this.list = h('ul', { id: `${id}-list`, role: 'listbox', class: 'drop-down', 'aria-label': label, hidden: true });
+    // Above everything, so that opening and closing it moves nothing that somebody is about to click.
+    this.list = h('ul', { id: `${id}-list`, role: 'listbox', class: 'drop-down', 'aria-label': label, popover: 'manual' });
     this.status = h('p', { id: `${id}-status`, class: 'hint', role: 'status' });
-    this.element = h('div', { class: 'field picker' },
-      h('label', { for: id }, label), h('div', { class: 'picker-field' }, this.chips, this.input), this.list, this.status);
+    this.field = h('div', { class: 'picker-field' }, this.chips, this.input);
+    this.element = h('div', { class: 'field picker' }, h('label', { for: id }, label), this.field, this.list, this.status);
     this.listen();
   }
 
@@ -46,12 +47,16 @@ export class PeoplePicker {
       timer = setTimeout(() => this.search(), PAUSE_MS);
     });
     this.input.addEventListener('focus', () => this.search());
-    this.input.addEventListener('click', () => this.list.hidden && this.search());
+    this.input.addEventListener('click', () => !this.isOpen && this.search());
     this.input.addEventListener('blur', () => this.close());
     this.input.addEventListener('keydown', (/** @type {KeyboardEvent} */ event) => this.key(event));
     // The field keeps the keyboard while somebody clicks into the list.
     this.list.addEventListener('mousedown', (/** @type {MouseEvent} */ event) => event.preventDefault());
-    this.element.querySelector('.picker-field').addEventListener('click', () => this.input.focus());
+    this.field.addEventListener('click', () => this.input.focus());
+  }
+
+  get isOpen() {
+    return this.list.matches(':popover-open');
   }
 
   get userIds() {
@@ -79,16 +84,33 @@ export class PeoplePicker {
     return this.chosen.size > 0 ? 'All your friends are chosen' : 'Nobody here yet: befriend people first';
   }
 
-  draw() {
+  drawChips() {
     fill(this.chips, [...this.chosen.values()].map((user) => this.chip(user)));
+  }
+
+  draw() {
+    this.drawChips();
     fill(this.list, this.offered.map((user, at) => this.option(user, at)));
-    const isOpen = this.offered.length > 0 && document.activeElement === this.input;
-    this.list.hidden = !isOpen;
-    this.input.setAttribute('aria-expanded', String(isOpen));
-    const active = isOpen ? this.list.children[this.at] : null;
+    if (this.offered.length === 0 || document.activeElement !== this.input) return this.close();
+    if (!this.isOpen) this.list.showPopover();
+    this.place();
+    this.input.setAttribute('aria-expanded', 'true');
+    const active = this.list.children[this.at];
     if (active) this.input.setAttribute('aria-activedescendant', active.id);
-    else this.input.removeAttribute('aria-activedescendant');
     active?.scrollIntoView({ block: 'nearest' });
+    return undefined;
+  }
+
+  /** Below the field, or above it where there is more room. */
+  place() {
+    const { left, top, bottom, width } = this.field.getBoundingClientRect();
+    const below = innerHeight - bottom - 16;
+    const isBelow = below > 160 || below > top;
+    const style = this.list.style;
+    style.setProperty('left', `${left}px`);
+    style.setProperty('width', `${width}px`);
+    style.setProperty('max-height', `${Math.min(240, isBelow ? below : top - 16)}px`);
+    style.setProperty('top', isBelow ? `${bottom + 4}px` : `${top - 4 - this.list.offsetHeight}px`);
   }
 
   /** @param {Friend} user */
@@ -97,7 +119,7 @@ export class PeoplePicker {
     remove.addEventListener('click', () => {
       this.chosen.delete(user.user_id);
       this.changed();
-      this.draw();
+      this.drawChips();
       this.input.focus();
     });
     return h('span', { class: 'chip', data: { user: user.user_id } }, nameOf(user), remove);
@@ -119,36 +141,37 @@ export class PeoplePicker {
     this.chosen.set(user.user_id, user);
     this.input.value = '';
     this.changed();
-    this.search();
-    this.offered = this.offered.filter((other) => other !== user);
-    this.draw();
+    this.drawChips();
+    this.close();
   }
 
   close() {
-    this.list.hidden = true;
+    this.round += 1;
+    if (this.isOpen) this.list.hidePopover();
     this.input.setAttribute('aria-expanded', 'false');
+    this.input.removeAttribute('aria-activedescendant');
   }
 
   /** @param {KeyboardEvent} event */
   key(event) {
     const count = this.offered.length;
-    if ((event.key === 'ArrowDown' || event.key === 'ArrowUp') && count > 0) {
+    if (event.key === 'ArrowDown' || event.key === 'ArrowUp') {
       event.preventDefault();
-      const isOpen = !this.list.hidden;
-      if (isOpen) this.at = (this.at + (event.key === 'ArrowDown' ? 1 : count - 1)) % count;
+      if (!this.isOpen) return void this.search();
+      this.at = (this.at + (event.key === 'ArrowDown' ? 1 : count - 1)) % count;
       this.draw();
-    } else if (event.key === 'Enter' && !this.list.hidden && this.offered[this.at]) {
+    } else if (event.key === 'Enter' && this.isOpen && this.offered[this.at]) {
       event.preventDefault();
       this.choose(this.offered[this.at]);
-    } else if (event.key === 'Escape' && !this.list.hidden) {
+    } else if (event.key === 'Escape' && this.isOpen) {
       event.preventDefault();
       event.stopPropagation();
       this.close();
     } else if (event.key === 'Backspace' && this.input.value === '' && this.chosen.size > 0) {
       this.chosen.delete(/** @type {string} */ (this.userIds.at(-1)));
       this.changed();
-      this.search();
-      this.draw();
+      this.drawChips();
     }
+    return undefined;
   }
 }

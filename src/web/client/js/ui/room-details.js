@@ -71,7 +71,7 @@ function invite(client, room) {
       await client.invite(room.id, userId);
       people.chosen.delete(userId);
     }
-    people.draw();
+    people.drawChips();
     button.disabled = true;
     tell('Invited.');
   }));

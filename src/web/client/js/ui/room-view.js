@@ -51,8 +51,9 @@ export class RoomView {
   }
 
   async start() {
-    this.draw();
     const room = this.room;
+    if (room) this.draw();
+    else fill(this.body, h('p', { class: 'empty' }, 'Loading…'));
     if (room?.membership === 'join') {
       this.client.loadMembers(room).catch(() => {});
     } else if (!room || (room.membership === 'leave' && room.events.length === 0)) {
