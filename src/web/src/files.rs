@@ -97,7 +97,7 @@ impl Files {
                 } else {
                     bytes
                 };
-                Some((bytes, Encoding::Identity))
+                Some(File::new(bytes).bytes(encoding))
             }
         }
     }

@@ -15,10 +15,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use crate::files::{Encoding, Files, INDEX};
 
 /// What the page may do: run the modules and styles of this server, show what the client itself has fetched, and
-/// speak to this server. Text becomes markup nowhere but in the one policy of the client's sanitizer.
+/// speak to this server. Text never becomes markup: there is no policy that could make it.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; \
     media-src blob:; connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; \
-    frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types hearth-inert";
+    frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
 /// No device, sensor or payment, for this page and whatever might get into it.
 const PERMISSIONS: &str =
     "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()";

@@ -84,9 +84,9 @@ export class MessageDrawer {
       return attachment(this.client, this.room, event, content);
     }
     const name = content.msgtype === 'm.emote' && h('strong', {}, `${this.room.nameOf(event.sender)} `);
-    if (content.format === 'org.matrix.custom.html' && typeof content.formatted_body === 'string') {
-      return h('div', { class: `text rich ${content.msgtype === 'm.emote' ? 'emote' : ''}`, dir: 'auto' }, name, sanitized(content.formatted_body));
-    }
+    const isRich = content.format === 'org.matrix.custom.html' && typeof content.formatted_body === 'string';
+    const rich = isRich ? sanitized(content.formatted_body) : null;
+    if (rich) return h('div', { class: `text rich ${content.msgtype === 'm.emote' ? 'emote' : ''}`, dir: 'auto' }, name, rich);
     const text = withoutFallback(content.body);
     return h('p', { class: `text ${content.msgtype === 'm.emote' ? 'emote' : ''}`, dir: 'auto' }, name, text ? linked(text) : h('em', {}, 'A message that this client cannot show'));
   }
