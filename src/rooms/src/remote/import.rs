@@ -146,6 +146,9 @@ impl Stage<'_> {
             });
         }
         self.write_entry(join, number, was).await?;
+        // A room that replaced another takes the settings of who enters along.
+        self.load(&[("m.room.create", "")]).await?;
+        self.stage_jobs(join, join.state_key());
         if let Some(row) = partial {
             let row = PartialRow {
                 event: number,
