@@ -2,7 +2,7 @@
 //!
 //! Random requests of four users in three rooms; their clients sync with filters, limits and lost answers in between and
 //! close gaps by paging. `PROPTEST_CASES` sets how many histories are tried; a history that fails is made as short as
-//! can be, printed, and its seed is kept in `picture/mod.proptest-regressions`, which is tried first from then on.
+//! can be, printed, and its seed is kept in `tests/proptest-regressions`, which is tried first from then on.
 
 mod act;
 mod client;
@@ -13,10 +13,12 @@ mod steps;
 use proptest::prelude::*;
 
 use act::History;
-use steps::{Step, coming_and_going, step};
+use steps::{Asking, Message, Step, coming_and_going, step};
 
 /// How many histories are tried when nobody says.
 const CASES: u32 = 64;
+/// How many shorter histories are tried when one fails.
+const SHRINK_ITERS_MAX: u32 = 500;
 /// How many things happen in one.
 const STEPS_MAX: usize = 70;
 
@@ -34,12 +36,61 @@ fn run(steps: Vec<Step>) {
     });
 }
 
+/// The shortest forms of what once failed, or of what planted faults fail at.
+#[test]
+fn incremental_answers_add_up_in_histories_that_once_failed() {
+    use Step::{Ban, Check, Invite, Join, Kick, Leave, Redact, Say, Sync, Visibility};
+    let asking = Asking {
+        limit: 2,
+        state_after: false,
+        full_state: false,
+        lost: 0,
+    };
+    let histories: [&[Step]; 8] = [
+        // A visibility that the newcomer may not see, after one that she may.
+        &[Visibility(1, 1), Join(3, 1)],
+        &[Join(1, 1), Check, Kick(1, 1), Invite(1, 1)],
+        &[Check, Join(3, 2), Leave(3, 2), Ban(3, 2)],
+        &[Join(1, 1), Check, Leave(1, 1), Join(1, 1)],
+        &[
+            Join(3, 1),
+            Say(0, 1, Message::Plain),
+            Check,
+            Kick(3, 1),
+            Redact(1, 0),
+        ],
+        &[Ban(1, 0), Join(1, 0)],
+        &[
+            Join(3, 0),
+            Say(0, 0, Message::Plain),
+            Sync(3, asking),
+            Redact(0, 0),
+        ],
+        &[
+            Check,
+            Join(2, 0),
+            Say(0, 0, Message::Plain),
+            Sync(2, asking),
+            Check,
+        ],
+    ];
+    for steps in histories {
+        run(steps.to_vec());
+    }
+}
+
 fn config() -> ProptestConfig {
     let default = ProptestConfig::default();
-    let is_set = std::env::var_os("PROPTEST_CASES").is_some();
+    let is_set = |name: &str| std::env::var_os(name).is_some();
     ProptestConfig {
-        cases: if is_set { default.cases } else { CASES },
-        max_shrink_iters: 2_000,
+        cases: match is_set("PROPTEST_CASES") {
+            true => default.cases,
+            false => CASES,
+        },
+        max_shrink_iters: match is_set("PROPTEST_MAX_SHRINK_ITERS") {
+            true => default.max_shrink_iters,
+            false => SHRINK_ITERS_MAX,
+        },
         ..default
     }
 }
