@@ -76,7 +76,7 @@ class Scene {
   /** Ends everything; the answer is what went wrong behind the scene. */
   async end() {
     const faults = this.users.flatMap((user) => user.faults.map((fault) => `${user.name}: ${fault}`));
-    for (const user of this.users) await user.close();
+    for (const user of this.users) await user.close().catch((error) => faults.push(`the browser: ${error.message}`));
     for (const server of this.servers) {
       faults.push(...await server.panics());
       await server.stop();
@@ -88,7 +88,13 @@ class Scene {
 async function run(browser, server, folder, settings, tests) {
   let passed = 0;
   let failed = 0;
-  for (const [name, test] of tests) {
+  let skipped = 0;
+  for (const [name, test, lacking] of tests) {
+    if (lacking) {
+      skipped += 1;
+      console.log(`skipped ${name}: this server has no ${lacking}`);
+      continue;
+    }
     const scene = new Scene(browser, server, folder, settings);
     const began = Date.now();
     let problem = null;
@@ -108,7 +114,14 @@ async function run(browser, server, folder, settings, tests) {
       console.log(`ok      ${name} (${((Date.now() - began) / 1000).toFixed(1)} s)`);
     }
   }
-  return { passed, failed };
+  return { passed, failed, skipped };
+}
+
+/** What a server has of that which some tests need. */
+async function abilities(server) {
+  const { unstable_features: features } = await (await fetch(`${server.url}/_matrix/client/versions`)).json();
+  const config = await fetch(`${server.url}/_matrix/client/v1/media/config`);
+  return { 'friends and groups': features?.['chat.hearth.social'] === true, media: config.status !== 404 };
 }
 
 async function main() {
@@ -123,14 +136,16 @@ async function main() {
   const tests = [];
   for (const file of files) {
     const module = await import(pathToFileURL(path.join(here, 'rows', file)).href);
-    for (const [name, test] of Object.entries(module.tests)) tests.push([name, test]);
+    for (const [name, test] of Object.entries(module.tests)) tests.push([name, test, module.needs ?? '']);
   }
   const server = new Server(binary, folder, settings);
   const browser = await chromium();
   let counts = { passed: 0, failed: 1 };
   try {
     await server.start();
-    counts = await run(browser, server, folder, settings, tests.filter(([name]) => name.includes(only)));
+    const has = await abilities(server);
+    const wanted = tests.filter(([name]) => name.includes(only));
+    counts = await run(browser, server, folder, settings, wanted.map(([name, test, needs]) => [name, test, needs && !has[needs] ? needs : '']));
     const panics = await server.panics();
     if (panics.length > 0) console.log(`FAILED  the server panicked\n${panics.join('\n')}`);
     counts.failed += panics.length > 0 ? 1 : 0;
@@ -139,7 +154,7 @@ async function main() {
     await server.stop();
     await rm(folder, { recursive: true, force: true });
   }
-  console.log(`${counts.passed} passed, ${counts.failed} failed`);
+  console.log(`${counts.passed} passed, ${counts.failed} failed, ${counts.skipped ?? 0} skipped`);
   return counts.failed === 0 ? 0 : 1;
 }
 

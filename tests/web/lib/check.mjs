@@ -9,7 +9,7 @@ export { assert };
  * @template T
  * @param {() => Promise<T>} ask @param {(answer: T) => boolean} isGood @param {string} what
  */
-export async function eventually(ask, isGood, what, msMax = 20_000) {
+export async function eventually(ask, isGood, what, msMax = 90_000) {
   const deadline = Date.now() + msMax;
   let answer = await ask();
   while (!isGood(answer)) {

@@ -36,7 +36,11 @@ function begin(notice = '') {
     history.replaceState(null, '', '#/');
     begin(reason);
   };
-  client.on('ended', restart);
+  client.on('ended', (reason) => {
+    // Not silently somebody else, though there may be other accounts.
+    useNone();
+    restart(reason);
+  });
   client.start();
 }
 

@@ -45,6 +45,10 @@ export class Room {
     this.joinedCount = 0;
     this.invitedCount = 0;
     this.knowsMembers = false;
+    /** What `lastMessage` has answered, and to what: lists ask often. */
+    this.lastStamp = '';
+    /** @type {{ sender: string, ts: number, summary: string } | null} */
+    this.lastKnown = null;
   }
 
   /** @param {string} type @param {string} [key] */
@@ -200,6 +204,14 @@ export class Room {
 
   /** The newest message, as one line; edits and deletions included. */
   lastMessage() {
+    const stamp = `${this.events.length} ${this.events.at(-1)?.event_id} ${this.echoes.map((echo) => echo.event_id)}`;
+    if (this.lastStamp === stamp) return this.lastKnown;
+    this.lastStamp = stamp;
+    this.lastKnown = this.findLastMessage();
+    return this.lastKnown;
+  }
+
+  findLastMessage() {
     const items = itemsOf(this.events.slice(-60), { me: this.me, echoes: this.echoes });
     const last = items.filter((item) => item.kind === 'message').pop();
     if (!last?.event) return null;

@@ -21,7 +21,7 @@ const VOID = new Set(['br', 'hr', 'img', 'input', 'link', 'meta', 'base', 'sourc
 const DROPPED = new Set(['script', 'style', 'template', 'noscript', 'iframe', 'object', 'svg', 'math', 'mx-reply', 'title', 'textarea', 'select', 'head', 'video', 'audio']);
 
 /** A comment, a tag with its attributes, or text. Each part ends soon, so that reading takes time in proportion to the text. */
-const TOKEN = /<!--[^]{0,5000}?-->|<(\/?)([a-z][a-z0-9-]{0,20})((?:"[^"]{0,2000}"|'[^']{0,2000}'|[^"'<>]){0,200})>|[^<]+|</giu;
+const TOKEN = /<!--[^]{0,200}?-->|<(\/?)([a-z][a-z0-9-]{0,20})((?:"[^"]{0,2000}"|'[^']{0,2000}'|[^"'<>]){0,200})>|[^<]+|</giu;
 const HREF = /(?:^|\s)href\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))/iu;
 const ENTITY = /&(?:#(\d{1,7})|#x([0-9a-f]{1,6})|(amp|lt|gt|quot|apos|nbsp));/giu;
 /** @type {Record<string, string>} */
