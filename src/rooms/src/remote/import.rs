@@ -139,11 +139,14 @@ impl Stage<'_> {
         let found = self.found(join.event_id()).await?;
         let was = found.map(|found| (found.event, found.whereabouts()));
         let number = was.map_or_else(|| self.batch.next_event(), |(number, _)| number);
-        if verdict != Verdict::Accepted || !self.link(join, number, &auth).await? {
+        if verdict != Verdict::Accepted {
             return Ok(Taken::Decided {
                 verdict,
                 event: number,
             });
+        }
+        if !self.link(join, number, &auth).await? {
+            return Ok(Taken::Missing(join.auth_events().to_vec()));
         }
         self.write_entry(join, number, was).await?;
         // A room that replaced another takes the settings of who enters along.

@@ -23,6 +23,8 @@ use super::{Stage, StagedEvent};
 use crate::Result;
 use crate::relate::Relating;
 
+/// Most events that are added to the auth graph for one.
+const LINKED_AT_ONCE_MAX: usize = 64;
 /// Most refused events that are followed back to the extremities that they stand on.
 const REFUSED_WALK_MAX: usize = 200;
 
@@ -117,9 +119,10 @@ impl Stage<'_> {
 
     async fn take_outlier(&mut self, pdu: &Pdu) -> Result<Taken> {
         if let Some(found) = self.found(pdu.event_id()).await? {
-            let verdict = match found.standing {
-                Standing::Rejected => Verdict::Rejected(known("rejected before")),
-                _ => Verdict::Accepted,
+            let is_allowed = found.standing != Standing::Rejected && self.relink(&found).await?;
+            let verdict = match is_allowed {
+                true => Verdict::Accepted,
+                false => Verdict::Rejected(known("rejected before")),
             };
             return Ok(Taken::Decided {
                 verdict,
@@ -160,7 +163,8 @@ impl Stage<'_> {
         })
     }
 
-    /// Adds a state event to the auth graph. `false` if its auth events go round in a ring.
+    /// Adds a state event to the auth graph, and those of its auth events that came as invites and were not. `false` if
+    /// its auth events go round in a ring, or one of them is not allowed by its own.
     pub(crate) async fn link(
         &mut self,
         pdu: &Pdu,
@@ -170,13 +174,57 @@ impl Stage<'_> {
         if !pdu.is_state() {
             return Ok(true);
         }
-        let numbers: Vec<EventNo> = pdu
-            .auth_events()
-            .iter()
-            .filter_map(|id| auth.get(id))
-            .map(|found| found.event)
-            .collect();
-        Ok(self.links.append(number, &numbers).await? == Indexed::Done)
+        let mut open = vec![(number, numbers_of(pdu, auth))];
+        for _ in 0..LINKED_AT_ONCE_MAX {
+            let Some((number, numbers)) = open.last() else {
+                return Ok(true);
+            };
+            match self.links.append(*number, numbers).await? {
+                Indexed::Done => {
+                    open.pop();
+                }
+                Indexed::AuthMissing(missing) => {
+                    if open.iter().any(|(number, _)| *number == missing) {
+                        return Ok(false);
+                    }
+                    match self.linkable(missing).await? {
+                        Some(numbers) => open.push((missing, numbers)),
+                        None => return Ok(false),
+                    }
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Adds an event that was kept before its auth events were here. `false` if they do not allow it.
+    async fn relink(&mut self, found: &Found) -> Result<bool> {
+        if !found.pdu.is_state() || self.links.view().links(found.event).await?.is_some() {
+            return Ok(true);
+        }
+        self.is_written = true;
+        let auth = match self.linkable(found.event).await? {
+            Some(_) => self.auth_events_of(&found.pdu).await?,
+            None => return Ok(false),
+        };
+        match auth {
+            Ok(auth) => self.link(&found.pdu, found.event, &auth).await,
+            Err(_) => Ok(false),
+        }
+    }
+
+    /// The auth events of a kept event, if they are here and allow it.
+    async fn linkable(&mut self, number: EventNo) -> Result<Option<Vec<EventNo>>> {
+        let found = self.pdus(&[number]).await?;
+        let Some((pdu, standing)) = found.get(&number) else {
+            return Ok(None);
+        };
+        let Ok(auth) = self.auth_events_of(pdu).await? else {
+            return Ok(None);
+        };
+        let is_allowed = *standing != Standing::Rejected
+            && allowed_by_auth_events(pdu, &|id| lookup(&auth, id)).is_ok();
+        Ok(is_allowed.then(|| numbers_of(pdu, &auth)))
     }
 
     async fn take_live(&mut self, live: &Live) -> Result<Taken> {
@@ -510,6 +558,11 @@ impl Stage<'_> {
         gaps::put(self.batch.ops(), room, above, &row);
         Ok(())
     }
+}
+
+fn numbers_of(pdu: &Pdu, auth: &AuthEvents) -> Vec<EventNo> {
+    let found = pdu.auth_events().iter().filter_map(|id| auth.get(id));
+    found.map(|found| found.event).collect()
 }
 
 pub(crate) fn lookup(auth: &AuthEvents, id: &EventId) -> Option<AuthEvent> {
