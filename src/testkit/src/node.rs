@@ -1,0 +1,273 @@
+//! One server.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use hearth_accounts::{Accounts, NewUser, PasswordCost, Registration, RegistrationKind};
+use hearth_data::state::{HashKey, States};
+use hearth_data::{fsck, meta, rooms as room_rows, timeline};
+use hearth_event::{RoomVersion, SigningKey};
+use hearth_federation::{
+    Client, KeyRing, Notary, OwnKeys, Policy, Resolver, Sender as Outbound, SenderParts,
+};
+use hearth_federation_api::{Door, Edus};
+use hearth_ports::NoDeviceLists;
+use hearth_rooms::remote::Federation;
+use hearth_rooms::{Parts, Rooms, Sender, Settings};
+use hearth_store::{Backend, MemoryBackend};
+use hearth_types::{Caller, Clock, Ids};
+use ruma::{EventId, OwnedServerName, OwnedUserId, RoomId, UserId};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::{Net, SimClock};
+
+/// The state of a room, by type and state key.
+pub(crate) type State = BTreeMap<(String, String), String>;
+
+/// The secret of all stores, so that runs are alike.
+const HASH_SECRET: [u8; 16] = [7; 16];
+
+/// A server and what it is made of.
+pub struct Node {
+    /// Its name.
+    pub name: OwnedServerName,
+    /// Its rooms.
+    pub rooms: Rooms,
+    /// Its users.
+    pub accounts: Accounts,
+    store: MemoryBackend,
+    shutdown: CancellationToken,
+    net: Net,
+    clock: SimClock,
+    lives: u64,
+}
+
+impl Node {
+    /// A server that starts on an empty store.
+    pub async fn start(net: &Net, clock: SimClock, name: &str) -> Self {
+        Self::on(net, clock, (name, 0), MemoryBackend::new()).await
+    }
+
+    async fn on(
+        net: &Net,
+        clock: SimClock,
+        (name, lives): (&str, u64),
+        store: MemoryBackend,
+    ) -> Self {
+        let ground = Ground::new(name, lives, clock, &store);
+        for (meta_name, value) in [
+            (meta::HASH_KEY, &HASH_SECRET[..]),
+            (meta::SERVER_NAME, name.as_bytes()),
+        ] {
+            let made = meta::load_or_put(&*ground.store, meta_name, || value.to_vec());
+            made.await.unwrap();
+        }
+        let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
+        let (client, ring, own_keys) = ground.neighbours(net);
+        let rooms = ground.rooms((&client, &ring), (&tasks, &shutdown));
+        let outbound = Outbound::new(SenderParts {
+            store: ground.store.clone(),
+            client: client.clone(),
+            clock: ground.clock.clone(),
+            ids: ground.ids.clone(),
+            typing: Arc::new(rooms.typing().clone()),
+            device_lists: Arc::new(NoDeviceLists),
+            tasks: tasks.clone(),
+            shutdown: shutdown.clone(),
+        });
+        let accounts = ground.accounts();
+        let router = hearth_federation_api::router(hearth_federation_api::Parts {
+            notary: Notary::new(ring.clone(), own_keys.clone()),
+            own_keys,
+            door: Door::new(client, ring, outbound.clone()),
+            edus: Edus::new(rooms.clone()),
+            rooms: rooms.clone(),
+            accounts: accounts.clone(),
+            clock: ground.clock.clone(),
+        });
+        net.attach(name, router);
+        tasks.spawn(async move { outbound.run().await });
+        rooms.resume_intakes().await.unwrap();
+        rooms.resume_partial_rooms().await.unwrap();
+        let jobs = (rooms.clone(), shutdown.clone());
+        tasks.spawn(async move { jobs.0.run_jobs(jobs.1).await });
+        Self {
+            name: ground.name,
+            rooms,
+            accounts,
+            store,
+            shutdown,
+            net: net.clone(),
+            clock,
+            lives,
+        }
+    }
+
+    /// Stops at once, as in a power loss, and starts on what was durable.
+    pub async fn crash(&mut self) {
+        self.net.detach(self.name.as_str());
+        self.shutdown.cancel();
+        let store = self.store.crash();
+        let (name, lives) = (self.name.to_string(), self.lives + 1);
+        *self = Self::on(&self.net, self.clock, (&name, lives), store).await;
+    }
+
+    /// Lets the store stop at a later commit: before it, or after it without an answer.
+    pub fn plan_crash(&self, after: u64, fault: hearth_store::Fault) {
+        self.store.plan_fault(after, fault);
+    }
+
+    /// A user of this server.
+    pub fn user(&self, localpart: &str) -> OwnedUserId {
+        UserId::parse(format!("@{localpart}:{}", self.name)).unwrap()
+    }
+
+    /// Registers a user.
+    pub async fn register(&self, localpart: &str) -> OwnedUserId {
+        let new = NewUser {
+            username: Some(localpart.to_owned()),
+            password: None,
+            displayname: None,
+            kind: RegistrationKind::User,
+            admin: false,
+            registration_token: None,
+        };
+        self.accounts.register(new, None).await.unwrap().user_id
+    }
+
+    /// A user who makes requests.
+    pub fn caller(&self, localpart: &str) -> Caller {
+        Caller {
+            user: self.user(localpart),
+            device: Some("PHONE".into()),
+            is_guest: false,
+            is_admin: false,
+            is_suspended: false,
+        }
+    }
+
+    /// The same, as a sender of events.
+    pub fn sender(&self, localpart: &str) -> Sender {
+        Sender::from(&self.caller(localpart))
+    }
+
+    /// The current state of a room; `None` if nobody of this server is in it.
+    pub(crate) async fn state(&self, room_id: &RoomId) -> Option<State> {
+        let snapshot = self.store.snapshot().await.unwrap();
+        let room = room_rows::number(&*snapshot, room_id).await.unwrap()?;
+        let head = room_rows::head(&*snapshot, room).await.unwrap()?;
+        if head.joined_local == 0 {
+            return None;
+        }
+        let states = States::new(HashKey::new(HASH_SECRET), 1 << 20);
+        let view = states.view(room, &*snapshot);
+        let entries = view.entries(head.state).await.unwrap();
+        let numbers: Vec<_> = entries.iter().map(|entry| entry.event).collect();
+        let rows = timeline::events(&*snapshot, room, &numbers).await.unwrap();
+        let version = RoomVersion::new(&head.version).unwrap();
+        let keyed = rows.iter().map(|row| {
+            let pdu = timeline::pdu(version, room_id, row).unwrap();
+            let (kind, key) = pdu.state_key_pair().unwrap();
+            let key = (kind.to_owned(), key.to_owned());
+            (key, row.event_id.to_string())
+        });
+        Some(keyed.collect())
+    }
+
+    /// Whether a room has an event with a place in its history, and how it stands.
+    pub async fn standing(&self, event_id: &EventId) -> Option<hearth_data::append::Standing> {
+        let snapshot = self.store.snapshot().await.unwrap();
+        let found = timeline::find(&*snapshot, event_id).await.unwrap()?;
+        let (place, row) = timeline::event(&*snapshot, found.room, found.event)
+            .await
+            .unwrap()?;
+        place.map(|_| row.standing)
+    }
+
+    /// Every invariant of the store that does not hold.
+    pub async fn problems(&self) -> Vec<String> {
+        let snapshot = self.store.snapshot().await.unwrap();
+        let report = fsck::fsck(&*snapshot, &mut |_| {}).await.unwrap();
+        report.problems.iter().map(ToString::to_string).collect()
+    }
+}
+
+/// What the parts of a server stand on.
+struct Ground {
+    name: OwnedServerName,
+    key: SigningKey,
+    store: Arc<dyn Backend>,
+    clock: Arc<dyn Clock>,
+    ids: Arc<Ids>,
+}
+
+impl Ground {
+    fn new(name: &str, lives: u64, clock: SimClock, store: &MemoryBackend) -> Self {
+        let seed = name
+            .bytes()
+            .fold(lives, |sum, byte| sum.wrapping_mul(31) + u64::from(byte));
+        Self {
+            name: OwnedServerName::try_from(name).unwrap(),
+            key: SigningKey::generate([name.as_bytes()[0]; 32], "a").unwrap(),
+            store: Arc::new(store.clone()),
+            clock: Arc::new(clock),
+            ids: Arc::new(Ids::seeded(seed)),
+        }
+    }
+
+    fn neighbours(&self, net: &Net) -> (Client, KeyRing, OwnKeys) {
+        let clock = self.clock.clone();
+        let own_keys = OwnKeys::new(
+            self.name.clone(),
+            self.key.clone(),
+            Vec::new(),
+            clock.clone(),
+        );
+        let http = Arc::new(net.wire(self.name.as_str()));
+        let resolver = Resolver::new(http.clone(), clock.clone(), self.ids.clone());
+        let client = Client::new(http, resolver, own_keys.clone(), Policy::on(&[], &[]));
+        let ring = KeyRing::new(
+            self.store.clone(),
+            clock,
+            own_keys.clone(),
+            client.clone(),
+            Vec::new(),
+        );
+        (client, ring, own_keys)
+    }
+
+    fn rooms(
+        &self,
+        (client, ring): (&Client, &KeyRing),
+        (tasks, shutdown): (&TaskTracker, &CancellationToken),
+    ) -> Rooms {
+        let parts = Parts {
+            store: self.store.clone(),
+            states: Arc::new(States::new(HashKey::new(HASH_SECRET), 1 << 20)),
+            clock: self.clock.clone(),
+            ids: self.ids.clone(),
+            tasks: tasks.clone(),
+            shutdown: shutdown.clone(),
+        };
+        let settings = Settings {
+            server_name: self.name.clone(),
+            key: self.key.clone(),
+            default_version: RoomVersion::V11,
+            view_cache_bytes_max: 1 << 20,
+        };
+        let federation = Federation {
+            remote: Arc::new(client.clone()),
+            keys: Arc::new(ring.clone()),
+        };
+        Rooms::federated(parts, settings, federation)
+    }
+
+    fn accounts(&self) -> Accounts {
+        let mut settings = hearth_accounts::Settings::new(self.name.clone());
+        settings.registration = Registration::Open;
+        settings.password_cost = PasswordCost::CHEAPEST;
+        let (store, clock) = (self.store.clone(), self.clock.clone());
+        Accounts::new(store, clock, self.ids.clone(), settings)
+    }
+}

@@ -1,0 +1,105 @@
+use hearth_rooms::{NewEvent, NewRoom, TargetChange};
+use hearth_testkit::{Node, Sim, Weights};
+use ruma::events::room::member::MembershipState;
+
+const CALM: Weights = Weights {
+    network: 0,
+    crash: 0,
+};
+
+#[tokio::test(start_paused = true)]
+async fn a_room_of_three_servers_has_one_state() {
+    let mut sim = Sim::new(1, (3, 1), CALM).await;
+    let room = sim.rooms[0].clone();
+    for at in 0..3 {
+        sim.say(at, "ann", &room, "hello").await.unwrap();
+    }
+    assert_eq!(sim.settle().await, Vec::<String>::new());
+    for node in &sim.nodes {
+        for (_, _, event_id) in &sim.acknowledged {
+            assert!(node.standing(event_id).await.is_some(), "{}", node.name);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_said_on_both_sides_of_a_cut_comes_together() {
+    let mut sim = Sim::new(2, (3, 1), CALM).await;
+    let room = sim.rooms[0].clone();
+    let names: Vec<String> = sim.nodes.iter().map(|node| node.name.to_string()).collect();
+    sim.net.cut(&names[0], &names[1]);
+    sim.net.cut(&names[0], &names[2]);
+    for number in 0..30 {
+        sim.say(0, "ann", &room, &format!("here {number}"))
+            .await
+            .unwrap();
+        sim.say(1, "ann", &room, &format!("there {number}"))
+            .await
+            .unwrap();
+    }
+    assert_eq!(sim.settle().await, Vec::<String>::new());
+    for node in &sim.nodes {
+        for (_, _, event_id) in &sim.acknowledged {
+            assert!(node.standing(event_id).await.is_some(), "{}", node.name);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_loses_nothing_that_was_acknowledged() {
+    let mut sim = Sim::new(3, (3, 1), CALM).await;
+    let room = sim.rooms[0].clone();
+    for number in 0..10 {
+        sim.say(0, "ann", &room, &format!("before {number}"))
+            .await
+            .unwrap();
+        let at = number % 3;
+        sim.nodes[at].crash().await;
+    }
+    assert_eq!(sim.settle().await, Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_invited_from_another_server_can_join_or_decline() {
+    let sim = Sim::new(4, (2, 0), CALM).await;
+    let (here, there) = (&sim.nodes[0], &sim.nodes[1]);
+    let room = here
+        .rooms
+        .create(&here.user("ann"), NewRoom::default())
+        .await
+        .unwrap();
+    let ann = here.user("ann");
+    for name in ["ann", "bob"] {
+        let target = there.user(name);
+        let change = (TargetChange::Invite, &*target);
+        let invited = here.rooms.change_other(&ann, &room, change, None);
+        invited.await.unwrap();
+    }
+    there
+        .rooms
+        .leave(&there.user("bob"), &room, None)
+        .await
+        .unwrap();
+    sim.join(1, "ann", &room, 0).await.unwrap();
+    // Most members come later.
+    tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+    let membership = async |node: &Node, user: &str| {
+        let user = there.user(user);
+        node.rooms.membership(&user, &room).await.unwrap()
+    };
+    for node in &sim.nodes {
+        assert_eq!(membership(node, "ann").await, Some(MembershipState::Join));
+        assert_eq!(membership(node, "bob").await, Some(MembershipState::Leave));
+        assert_eq!(node.problems().await, Vec::<String>::new());
+    }
+    let text = NewEvent {
+        kind: "m.room.message".to_owned(),
+        content: serde_json::value::to_raw_value(&serde_json::json!({"body": "x"})).unwrap(),
+        txn_id: None,
+    };
+    there
+        .rooms
+        .send(&there.sender("ann"), &room, text)
+        .await
+        .unwrap();
+}

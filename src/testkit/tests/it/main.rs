@@ -1,0 +1,3 @@
+//! Several servers in one process.
+
+mod joining;
