@@ -108,6 +108,25 @@ pub async fn rooms_changed(
         .collect())
 }
 
+/// (local user, room) of all rooms of all local users after such a pair, at most `limit`, all memberships.
+pub async fn all_rooms_after(
+    snapshot: &dyn Snapshot,
+    after: Option<&(String, RoomNo)>,
+    limit: usize,
+) -> Result<Vec<(String, RoomNo)>> {
+    let mut range = USER_ROOMS.prefix(&());
+    if let Some(after) = after {
+        range.from = USER_ROOMS.prefix(after).to;
+    }
+    let rows = USER_ROOMS.range(snapshot, range, limit).await?;
+    Ok(rows.into_iter().map(|(key, _)| key).collect())
+}
+
+/// Fails the batch unless a member's row still is as it was loaded.
+pub fn expect_member(batch: &mut Batch, room: RoomNo, user: &str, row: &MemberRow) {
+    MEMBERS.expect(batch, &(room, user.to_owned()), Some(row));
+}
+
 /// Writes a local user's view and moves its index row. `before` is the row as loaded (or as staged in this batch,
 /// with [`THIS_COMMIT`]).
 pub fn put_user_room(

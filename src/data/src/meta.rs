@@ -28,6 +28,11 @@ pub async fn load(snapshot: &dyn Snapshot, name: &str) -> Result<Option<Vec<u8>>
     Ok(META.get(snapshot, &name.to_owned()).await?.map(|row| row.0))
 }
 
+/// Writes a value that only one part of the server writes.
+pub fn put(batch: &mut Batch, name: &str, value: Vec<u8>) {
+    META.put(batch, &name.to_owned(), &MetaRow(value));
+}
+
 /// The value under a name; makes it if it is not there. Of two at once, both get the first one's.
 pub async fn load_or_put(
     store: &dyn Backend,

@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 
 use crate::stage::Stage;
 use crate::view::RoomView;
-use crate::{Error, Result, Rider, Rooms, content};
+use crate::{Error, KIND, Result, Rider, RoomKind, Rooms, content};
 
 /// Most users that a room can be made with.
 const INVITES_MAX: usize = 1_000;
@@ -75,6 +75,8 @@ pub struct NewRoom {
     pub invite: Vec<OwnedUserId>,
     /// Whether the invites say that it is a direct chat.
     pub is_direct: bool,
+    /// What kind of room it is; by default what goes with `is_direct` and `invite`. None for rooms with a `type`.
+    pub kind: Option<RoomKind>,
     /// Further content of the create event, a JSON object.
     pub creation_content: Option<Box<RawValue>>,
     /// Further state; wins over the preset's.
@@ -116,6 +118,20 @@ impl Rooms {
         let plan = self.plan(creator, room)?;
         let (_, room_id) = self.make(plan, |batch, _, _| batch.append(rider)).await?;
         Ok(room_id)
+    }
+
+    /// [`Rooms::create`] with rows of the caller's own in the same commit that name the new room.
+    pub async fn create_riding(
+        &self,
+        creator: &UserId,
+        room: NewRoom,
+        rider: impl FnOnce(RoomNo, &RoomId) -> Rider,
+    ) -> Result<OwnedRoomId> {
+        let plan = self.plan(creator, room)?;
+        let made = self.make(plan, |batch, room, room_id| {
+            batch.append(rider(room, room_id));
+        });
+        Ok(made.await?.1)
     }
 
     fn plan(&self, creator: &UserId, room: NewRoom) -> Result<Plan> {
@@ -287,6 +303,11 @@ fn create_content(
         None => Object::new(),
     };
     content.remove("creator");
+    content.remove(KIND);
+    if !content.contains_key("type") {
+        let kind = room.kind.unwrap_or(default_kind(room));
+        content.insert(KIND.to_owned(), kind.as_str().into());
+    }
     content.insert("room_version".to_owned(), version.as_str().into());
     if !version.rules().authorization.use_room_create_sender {
         content.insert("creator".to_owned(), creator.as_str().into());
@@ -309,6 +330,14 @@ fn create_content(
         content.insert("additional_creators".to_owned(), Value::Array(creators));
     }
     Ok(content)
+}
+
+/// A chat of two is one that is said to be direct, with one other.
+fn default_kind(room: &NewRoom) -> RoomKind {
+    match room.is_direct && room.invite.len() == 1 {
+        true => RoomKind::Direct,
+        false => RoomKind::Group,
+    }
 }
 
 /// The state of a new room after the creator's join, in the order that the specification sets.

@@ -102,6 +102,14 @@ impl Rooms {
         Ok(())
     }
 
+    /// What the directory would tell of a room, published or not.
+    pub async fn listing(&self, room_id: &RoomId) -> Result<RoomListing> {
+        let room = self.number(room_id).await?;
+        let snapshot = self.snapshot().await?;
+        let look = self.look(snapshot, room).await?;
+        look.ok_or(Error::NoSuchRoom)?.listing().await
+    }
+
     /// A page of the directory, oldest rooms first.
     pub async fn published(&self, query: &RoomQuery) -> Result<RoomPage> {
         let limit = query.limit.unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX);

@@ -94,6 +94,15 @@ impl MemberAsk {
     }
 }
 
+/// An invite to a direct chat.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirectInvite {
+    /// Whom.
+    pub target: OwnedUserId,
+    /// What is said with it.
+    pub reason: Option<String>,
+}
+
 /// A change of somebody else's membership.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TargetChange {
@@ -228,8 +237,37 @@ impl Rooms {
         room_id: &RoomId,
         reason: Option<String>,
     ) -> Result<()> {
+        self.leave_with(user, room_id, reason, Rider::new()).await
+    }
+
+    /// [`Rooms::leave`] with rows of the caller's own in the same commit.
+    pub async fn leave_with(
+        &self,
+        user: &UserId,
+        room_id: &RoomId,
+        reason: Option<String>,
+        rider: Rider,
+    ) -> Result<()> {
         let room = self.number(room_id).await?;
         let ask = MemberAsk::of_self(Action::Leave, user, reason);
+        self.change_member(room, ask, rider).await
+    }
+
+    /// Invites somebody to a direct chat.
+    pub async fn invite_directly(
+        &self,
+        sender: &UserId,
+        room_id: &RoomId,
+        invite: DirectInvite,
+    ) -> Result<()> {
+        let room = self.number(room_id).await?;
+        let ask = MemberAsk {
+            action: Action::Invite { is_direct: true },
+            sender: sender.to_owned(),
+            target: invite.target,
+            reason: invite.reason,
+            further: Object::new(),
+        };
         self.change_member(room, ask, Rider::new()).await
     }
 
@@ -240,6 +278,19 @@ impl Rooms {
         room_id: &RoomId,
         (change, target): (TargetChange, &UserId),
         reason: Option<String>,
+    ) -> Result<()> {
+        let change = (change, target, reason);
+        self.change_other_with(sender, room_id, change, Rider::new())
+            .await
+    }
+
+    /// [`Rooms::change_other`] with rows of the caller's own in the same commit.
+    pub async fn change_other_with(
+        &self,
+        sender: &UserId,
+        room_id: &RoomId,
+        (change, target, reason): (TargetChange, &UserId, Option<String>),
+        rider: Rider,
     ) -> Result<()> {
         let room = self.number(room_id).await?;
         let ask = MemberAsk {
@@ -255,7 +306,7 @@ impl Rooms {
             further: Object::new(),
             third_party: None,
         };
-        self.change_member(room, ask, Rider::new()).await
+        self.change_member(room, ask, rider).await
     }
 
     /// Forgets a room that was left: it is never shown to the user again, until the next invite or join.

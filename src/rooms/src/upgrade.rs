@@ -9,7 +9,7 @@ use ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomAliasId, RoomId, User
 
 use crate::create::{Plan, Seed};
 use crate::read::Reader;
-use crate::{Error, NewState, Publish, Result, Rooms, Sender, content};
+use crate::{Error, KIND, NewState, Publish, Result, Rooms, Sender, content};
 
 /// Most aliases that move to the new room.
 const ALIASES_MAX: usize = 100;
@@ -174,7 +174,7 @@ impl Reader {
         let mut content = old
             .map(|create| create.content_object())
             .unwrap_or_default();
-        content.retain(|key, _| key == "type" || key == "m.federate");
+        content.retain(|key, _| key == "type" || key == "m.federate" || key == KIND);
         content.insert("room_version".to_owned(), version.as_str().into());
         let mut predecessor =
             Object::from([("room_id".to_owned(), self.head.room_id.as_str().into())]);

@@ -82,6 +82,7 @@ fn new_room(body: create_room::v3::Request) -> Result<NewRoom, ApiError> {
         creation_content: body.creation_content.map(Raw::into_json),
         initial_state: initial_state.collect::<Result<_, _>>()?,
         power_levels: body.power_level_content_override.map(Raw::into_json),
+        kind: None,
     })
 }
 
