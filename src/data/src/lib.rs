@@ -22,6 +22,7 @@ pub mod relations;
 pub mod reports;
 pub mod rooms;
 pub mod row;
+pub mod social;
 pub mod state;
 pub mod tables;
 pub mod timeline;

@@ -38,6 +38,7 @@ use crate::relations::{AnnotationKey, RelationRow, ThreadRow};
 use crate::reports::ReportRow;
 use crate::rooms::{AliasRow, RoomHead};
 use crate::row::Json;
+use crate::social::{DirectChatRow, DirectRoomRow, FriendRow, PrivateGroupRow};
 use crate::state::{Node, RoomItem};
 use crate::timeline::{EventRef, Whereabouts};
 use crate::txns::TxnRow;
@@ -299,6 +300,23 @@ pub const PREVIEWS: Table<String, PreviewRow> = Table::new(0xa9, "previews", Pro
 /// (moment of fetching, URL) → nothing: previews by age.
 pub const PREVIEWS_AT: Table<(u64, String), ()> = Table::new(0xaa, "previews_at", Profile::Queue);
 
+// Friends and groups.
+
+/// (local user, other user) → how they stand. Derived from their direct chats; written and read by `social`.
+pub const FRIENDS: Table<(String, String), FriendRow> = Table::new(0xc0, "friends", Profile::Scan);
+/// (local user, other user, room) → a direct chat of both, open or over. Written and read by `social`.
+pub const DIRECT_CHATS: Table<(String, String, RoomNo), DirectChatRow> =
+    Table::new(0xc1, "direct_chats", Profile::Scan);
+/// Room → the two whose direct chat it is. Written by `social`, which reads it at each change of membership.
+pub const DIRECT_ROOMS: Table<RoomNo, DirectRoomRow> =
+    Table::new(0xc2, "direct_rooms", Profile::Point);
+/// (local user, other user) → nothing: the server has something to do in a chat of theirs. Written and read by `social`.
+pub const FRIEND_ACTS: Table<(String, String), ()> =
+    Table::new(0xc3, "friend_acts", Profile::Queue);
+/// Hash of a set of users → the private group that was last made for it. Written and read by `social`.
+pub const PRIVATE_GROUPS: Table<String, PrivateGroupRow> =
+    Table::new(0xc4, "private_groups", Profile::Point);
+
 /// Every table, for the engine that must know how each is used and for tools.
 pub const CATALOGUE: &[TableInfo] = &[
     META.info(),
@@ -389,4 +407,9 @@ pub const CATALOGUE: &[TableInfo] = &[
     DEHYDRATED_DEVICES.info(),
     SIGNED_AT.info(),
     REMOTE_DEVICE_LISTS.info(),
+    FRIENDS.info(),
+    DIRECT_CHATS.info(),
+    DIRECT_ROOMS.info(),
+    FRIEND_ACTS.info(),
+    PRIVATE_GROUPS.info(),
 ];

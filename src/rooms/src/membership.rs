@@ -267,6 +267,7 @@ impl Rooms {
             target: invite.target,
             reason: invite.reason,
             further: Object::new(),
+            third_party: None,
         };
         self.change_member(room, ask, Rider::new()).await
     }

@@ -84,6 +84,7 @@ pub(super) fn readers() -> Vec<Reader> {
     ];
     readers.extend(media_readers());
     readers.extend(key_readers());
+    readers.extend(social_readers());
     readers
 }
 
@@ -125,6 +126,16 @@ fn key_readers() -> Vec<Reader> {
         reader(&t::DEHYDRATED_DEVICES),
         reader(&t::SIGNED_AT),
         reader(&t::REMOTE_DEVICE_LISTS),
+    ]
+}
+
+fn social_readers() -> Vec<Reader> {
+    vec![
+        reader(&t::FRIENDS),
+        reader(&t::DIRECT_CHATS),
+        reader(&t::DIRECT_ROOMS),
+        reader(&t::FRIEND_ACTS),
+        reader(&t::PRIVATE_GROUPS),
     ]
 }
 

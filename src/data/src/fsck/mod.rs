@@ -11,6 +11,7 @@ mod indexes;
 mod links;
 mod media;
 mod rooms;
+mod social;
 mod states;
 
 #[cfg(test)]
@@ -88,6 +89,8 @@ pub enum Invariant {
     Media,
     /// Keys, messages to devices and backups belong to devices and users that are there, and are counted right.
     Encryption,
+    /// Friends, their direct chats and private groups belong together and point to rooms.
+    Social,
     /// The log of changes names events that exist.
     Changes,
 }
@@ -154,6 +157,7 @@ pub async fn fsck(
     check.accounts().await?;
     check.media().await?;
     check.e2ee().await?;
+    check.social().await?;
     Ok(check.report)
 }
 

@@ -1,0 +1,7 @@
+//! Through the crate's public functions, on one server in memory.
+
+mod fixture;
+mod friends;
+mod groups;
+mod ordinary;
+mod races;
