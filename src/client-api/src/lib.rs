@@ -15,6 +15,7 @@ pub mod accounts;
 pub mod discovery;
 pub mod e2ee;
 pub mod rooms;
+pub mod social;
 pub mod sync;
 mod unparsed;
 
@@ -29,6 +30,8 @@ pub struct Parts {
     pub e2ee: E2ee,
     /// The only writer of rooms.
     pub rooms: Rooms,
+    /// Friends and groups.
+    pub social: hearth_social::Social,
     /// The only reader for clients.
     pub sync: hearth_sync::Sync,
     /// Other servers.
@@ -44,6 +47,7 @@ pub fn router(parts: Parts) -> Router {
         .merge(discovery::router())
         .merge(e2ee::router())
         .merge(rooms::router())
+        .merge(social::router())
         .merge(sync::router())
         .with_state::<()>(parts)
 }

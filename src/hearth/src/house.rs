@@ -18,6 +18,7 @@ use hearth_federation::Sender;
 use hearth_http::Gate;
 use hearth_ports::{NoDeviceLists, NoRemoteKeys};
 use hearth_rooms::Rooms;
+use hearth_social::Social;
 use hearth_store::Backend;
 use hearth_store_rocksdb::RocksBackend;
 use hearth_sync::Sync;
@@ -119,6 +120,12 @@ impl House {
         );
         let sender = neighbours.sender(&rooms, Arc::new(NoDeviceLists));
         let federation = neighbours.endpoints(&rooms, &accounts, &sender);
+        let social = Social::new(hearth_social::Parts {
+            store: backend.clone(),
+            states: states.clone(),
+            rooms: rooms.clone(),
+            clock: clock.clone(),
+        });
         let sync = Sync::new(hearth_sync::Parts {
             store: backend,
             states,
@@ -134,6 +141,7 @@ impl House {
                 accounts,
                 e2ee,
                 rooms,
+                social,
                 sync,
                 federation: neighbours.client,
                 discovery: discovery(config),

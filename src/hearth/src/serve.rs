@@ -114,6 +114,12 @@ fn start_workers(house: &House) {
         .spawn(async move { accounts.run_jobs(shutdown).await });
     let (e2ee, shutdown) = (house.handles.client.e2ee.clone(), house.shutdown.clone());
     house.tasks.spawn(async move { e2ee.run(shutdown).await });
+    let (social, shutdown) = (house.handles.client.social.clone(), house.shutdown.clone());
+    house.tasks.spawn(async move { social.run(shutdown).await });
+    let (social, shutdown) = (house.handles.client.social.clone(), house.shutdown.clone());
+    house
+        .tasks
+        .spawn(async move { social.run_acts(shutdown).await });
 }
 
 /// Whoever waits for news when the server is told to stop is sent away, to come back later.

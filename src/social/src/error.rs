@@ -65,7 +65,9 @@ impl From<hearth_store::Error> for Error {
 impl From<RoomsError> for Error {
     fn from(error: RoomsError) -> Self {
         match error {
-            RoomsError::RemoteUnavailable | RoomsError::NoServerInRoom => Self::Unreachable,
+            RoomsError::Remote(_) | RoomsError::RemoteUnavailable | RoomsError::NoServerInRoom => {
+                Self::Unreachable
+            }
             error => Self::Rooms(error),
         }
     }

@@ -59,7 +59,7 @@ where
 
 /// GET /_matrix/client/versions
 async fn versions() -> Json<Value> {
-    Json(json!({ "versions": VERSIONS, "unstable_features": {} }))
+    Json(json!({ "versions": VERSIONS, "unstable_features": { (crate::social::FEATURE): true } }))
 }
 
 /// GET /_matrix/client/v3/capabilities

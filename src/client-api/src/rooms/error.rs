@@ -10,7 +10,7 @@ use http::StatusCode;
 /// When to come back to a room for which too much is waiting.
 const BUSY_RETRY_AFTER: Duration = Duration::from_secs(1);
 
-pub(super) fn rooms_error(error: Error) -> ApiError {
+pub(crate) fn rooms_error(error: Error) -> ApiError {
     let message = error.to_string();
     let bad_request = |errcode| ApiError::new(StatusCode::BAD_REQUEST, errcode, message.clone());
     match &error {

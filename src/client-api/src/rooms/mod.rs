@@ -14,6 +14,8 @@ mod reports;
 mod spaces;
 mod state;
 
+pub(crate) use error::rooms_error;
+
 use axum::Router;
 use axum::extract::FromRef;
 use bytes::Bytes;
