@@ -120,12 +120,7 @@ impl House {
         );
         let sender = neighbours.sender(&rooms, Arc::new(NoDeviceLists));
         let federation = neighbours.endpoints(&rooms, &accounts, &sender);
-        let social = Social::new(hearth_social::Parts {
-            store: backend.clone(),
-            states: states.clone(),
-            rooms: rooms.clone(),
-            clock: clock.clone(),
-        });
+        let social = social((&backend, &states), &rooms, &clock);
         let sync = Sync::new(hearth_sync::Parts {
             store: backend,
             states,
@@ -191,6 +186,20 @@ fn e2ee(
         ids: ids.clone(),
         remote: Arc::new(NoRemoteKeys),
         server_name: identity.server_name.clone(),
+    })
+}
+
+/// Friends and groups, on the rooms.
+fn social(
+    (store, states): (&Arc<dyn Backend>, &Arc<States>),
+    rooms: &Rooms,
+    clock: &Arc<dyn Clock>,
+) -> Social {
+    Social::new(hearth_social::Parts {
+        store: store.clone(),
+        states: states.clone(),
+        rooms: rooms.clone(),
+        clock: clock.clone(),
     })
 }
 
