@@ -81,15 +81,14 @@ pub(crate) fn open_store(config: &Config) -> Result<RocksBackend> {
 impl House {
     /// Builds all parts on an open store. Nothing runs yet but what a request starts.
     pub(crate) async fn build(store: RocksBackend, config: &Config) -> Result<Self> {
-        let store = Arc::new(store);
+        let (store, tasks) = (Arc::new(store), TaskTracker::new());
         let backend: Arc<dyn Backend> = store.clone();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let ids = Arc::new(Ids::from_system());
         let identity = Identity::load(&*backend, &ids, &config.server_name).await?;
         let budget = Budget::of(config.memory_limit);
         let states = Arc::new(States::new(identity.hash_key.clone(), budget.states));
-        let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
-
+        let shutdown = CancellationToken::new();
         let ground = Ground {
             store: backend.clone(),
             clock: clock.clone(),
