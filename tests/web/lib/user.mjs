@@ -18,7 +18,8 @@ export class User {
     context.setDefaultTimeout(WAIT_MS);
     const user = new User(context, await context.newPage(), url, name);
     user.watch();
-    await user.page.goto(url);
+    // What matters is waited for by those who need it.
+    await user.page.goto(url, { waitUntil: 'commit' });
     return user;
   }
 

@@ -54,7 +54,7 @@ export const tests = {
     await loaded(anna, 'evening sky.png');
     await loaded(ben, 'evening sky.png');
     await scene.picture(ben, 'image');
-    await ben.find('.picture').click();
+    await ben.find('button.picture').click();
     await ben.until(() => document.querySelector('.lightbox img')?.naturalWidth === 640);
     await scene.picture(ben, 'lightbox');
     const { name, bytes } = await downloaded(ben, ben.find('.lightbox [data-act=download]'));
@@ -77,13 +77,8 @@ export const tests = {
     const [anna, ben] = await two(scene);
     await anna.attaches({ name: 'dance.gif', mimeType: 'image/gif', buffer: GIF });
     await loaded(ben, 'dance.gif');
-    const shown = await ben.page.evaluate(async () => {
-      const blob = await (await fetch(document.querySelector('.picture img').src)).blob().catch(() => null);
-      return blob && { type: blob.type, size: blob.size };
-    }).catch(() => null);
-    // The policy lets pages not even fetch what is in memory: then the download tells.
-    if (shown) assert.deepEqual(shown, { type: 'image/gif', size: GIF.length });
-    await ben.find('.picture').click();
+    // Thumbnails may stand still: the picture itself is what is shown, and what the download gives.
+    await ben.find('button.picture').click();
     const { bytes } = await downloaded(ben, ben.find('.lightbox [data-act=download]'));
     assert.ok(bytes.equals(GIF));
   },
