@@ -111,6 +111,15 @@ impl Viewer {
         Ok(Some(viewer))
     }
 
+    /// The state after an event as far as she may know it: of what changed after she ceased to be joined she learns
+    /// nothing, though she sees, say, that she was banned later.
+    pub(crate) fn state_after(&self, event: &Event) -> StateId {
+        match self.last_state {
+            Some(last) if event.place.is_none_or(|place| place >= self.joined_until) => last,
+            _ => event.row.state_after,
+        }
+    }
+
     /// Whether she may see an event.
     pub(crate) async fn sees(&self, reader: &RoomReader<'_>, event: &Event) -> Result<bool> {
         if !event.is_shown() {

@@ -65,7 +65,7 @@ pub(crate) async fn context(inner: &Inner, ask: ContextAsk) -> Result<Bytes> {
     shown.extend(after.events.iter().cloned());
     let mut state = state(&open, &filter, last).await?;
     if filter.lazy_load_members {
-        state.extend(senders(&open, last.row.state_after, &shown).await?);
+        state.extend(senders(&open, open.viewer.state_after(last), &shown).await?);
     }
     json.array_field("state", &state);
     json.end_object();
@@ -76,10 +76,10 @@ pub(crate) async fn context(inner: &Inner, ask: ContextAsk) -> Result<Bytes> {
 async fn state(open: &Open<'_>, filter: &EventFilter, last: &Event) -> Result<Vec<Box<RawValue>>> {
     let view = open.room.view();
     let entries = if filter.lazy_load_members {
-        view.entries_without_type(last.row.state_after, "m.room.member")
+        view.entries_without_type(open.viewer.state_after(last), "m.room.member")
             .await?
     } else {
-        view.entries(last.row.state_after).await?
+        view.entries(open.viewer.state_after(last)).await?
     };
     let numbers: Vec<_> = entries.into_iter().map(|entry| entry.event).collect();
     let mut state = Vec::with_capacity(numbers.len());

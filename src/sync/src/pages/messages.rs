@@ -70,7 +70,7 @@ pub(crate) async fn messages(inner: &Inner, ask: MessagesAsk) -> Result<Bytes> {
     if filter.lazy_load_members
         && let Some(first) = walked.events.first()
     {
-        let members = senders(&open, first.row.state_after, &walked.events).await?;
+        let members = senders(&open, open.viewer.state_after(first), &walked.events).await?;
         json.array_field("state", &members);
     }
     json.end_object();

@@ -155,8 +155,12 @@ impl History {
             if model.members[who] == "invite" || client.forgotten.contains(id) {
                 picture.left.remove(id);
             }
-            // Of what was redacted after she left she does not hear.
-            for seen in picture.left.get_mut(id).into_iter().flatten() {
+            // Of what was redacted after she left, or by somebody whom she ignores, she does not hear.
+            let is_deaf = ignored.contains(&user_id(0));
+            let joined = picture.joined.get_mut(id).filter(|_| is_deaf);
+            let joined = joined.map(|room| &mut room.timeline);
+            let timelines = joined.into_iter().chain(picture.left.get_mut(id));
+            for seen in timelines.flatten() {
                 let event = model.events.iter().find(|event| event.id == seen.id);
                 if event.is_some_and(|event| event.is_redacted) {
                     seen.body = None;

@@ -39,14 +39,16 @@ fn run(steps: Vec<Step>) {
 /// The shortest forms of what once failed, or of what planted faults fail at.
 #[test]
 fn incremental_answers_add_up_in_histories_that_once_failed() {
-    use Step::{Ban, Check, Invite, Join, Kick, Leave, Redact, Say, Sync, Visibility};
+    use Step::{
+        Ban, Check, Ignore, Invite, Join, Kick, Leave, Redact, Say, State, Sync, Visibility,
+    };
     let asking = Asking {
         limit: 2,
         state_after: false,
         full_state: false,
         lost: 0,
     };
-    let histories: [&[Step]; 8] = [
+    let histories: [&[Step]; 10] = [
         // A visibility that the newcomer may not see, after one that she may.
         &[Visibility(1, 1), Join(3, 1)],
         &[Join(1, 1), Check, Kick(1, 1), Invite(1, 1)],
@@ -60,6 +62,15 @@ fn incremental_answers_add_up_in_histories_that_once_failed() {
             Redact(1, 0),
         ],
         &[Ban(1, 0), Join(1, 0)],
+        // What was set between her removal and her ban is none of hers.
+        &[Join(2, 2), Kick(2, 2), State(2, 0), Ban(2, 2)],
+        &[
+            Join(3, 1),
+            Ignore(3, 0),
+            Say(0, 1, Message::Plain),
+            Check,
+            Redact(1, 0),
+        ],
         &[
             Join(3, 0),
             Say(0, 0, Message::Plain),
