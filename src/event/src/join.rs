@@ -268,3 +268,75 @@ pub fn check_create(
 fn text<'a>(object: &'a Object, key: &str) -> Option<&'a str> {
     object.get(key).and_then(Value::as_str)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value as Json, json};
+
+    use super::*;
+
+    fn template() -> Json {
+        json!({
+            "type": "m.room.member",
+            "room_id": "!r:there",
+            "sender": "@u:here",
+            "state_key": "@u:here",
+            "content": {"membership": "join", "evil": true},
+            "prev_events": ["$p"],
+            "auth_events": ["$a"],
+            "depth": 7,
+            "origin_server_ts": 1,
+            "unheard_of": "x",
+        })
+    }
+
+    fn completed(template: &Json) -> Result<Pdu, TemplateError> {
+        let key = SigningKey::generate([1; 32], "a").unwrap();
+        let (room_id, user) = (
+            "!r:there".try_into().unwrap(),
+            "@u:here".try_into().unwrap(),
+        );
+        let wish = Wish {
+            room_id,
+            user,
+            membership: "join",
+            content: Object::new(),
+            now: UnixMs(5),
+            key: &key,
+            server_name: "here".try_into().unwrap(),
+        };
+        complete(RoomVersion::V10, &template.to_string(), &wish)
+    }
+
+    #[test]
+    fn s01_of_a_template_only_references_and_depth_are_signed() {
+        let pdu = completed(&template()).unwrap();
+        assert_eq!(pdu.content_json(), r#"{"membership":"join"}"#);
+        assert!(!pdu.to_object().contains_key("unheard_of"));
+        assert_eq!((pdu.depth(), pdu.origin_server_ts()), (7, UnixMs(5)));
+        assert_eq!(pdu.prev_events().len() + pdu.auth_events().len(), 2);
+    }
+
+    #[test]
+    fn s01_a_template_of_another_event_is_not_signed() {
+        let wrong = [
+            ("type", json!("m.room.power_levels")),
+            ("room_id", json!("!other:there")),
+            ("sender", json!("@other:here")),
+            ("state_key", json!("@other:here")),
+            ("content", json!({"membership": "ban"})),
+            ("depth", json!(-1)),
+            ("prev_events", json!([1])),
+            ("auth_events", json!(vec!["$a"; 11])),
+            (
+                "content",
+                json!({"membership": "join", "join_authorised_via_users_server": "@x:here"}),
+            ),
+        ];
+        for (field, value) in wrong {
+            let mut template = template();
+            template[field] = value;
+            assert!(completed(&template).is_err(), "{field}");
+        }
+    }
+}

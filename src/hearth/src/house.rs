@@ -120,14 +120,8 @@ impl House {
         let sender = neighbours.sender(&rooms, Arc::new(NoDeviceLists));
         let federation = neighbours.endpoints(&rooms, &accounts, &sender);
         let social = social((&backend, &states), &rooms, &clock);
-        let sync = Sync::new(hearth_sync::Parts {
-            store: backend,
-            states,
-            typing: Arc::new(rooms.typing().clone()),
-            presences: Arc::new(rooms.presences().clone()),
-            clock,
-            settings: sync_settings(config, budget.sync),
-        });
+        let settings = sync_settings(config, budget.sync);
+        let sync = reader((backend, states, clock), &rooms, settings);
         let gate = Gate::with_limits(Arc::new(accounts.clone()), config);
         let handles = Handles {
             client: hearth_client_api::Parts {
@@ -200,6 +194,23 @@ fn social(
         rooms: rooms.clone(),
         clock: clock.clone(),
     })
+}
+
+/// The reader for clients, which has missing history fetched by `rooms`.
+fn reader(
+    (store, states, clock): (Arc<dyn Backend>, Arc<States>, Arc<dyn Clock>),
+    rooms: &Rooms,
+    settings: hearth_sync::Settings,
+) -> Sync {
+    let parts = hearth_sync::Parts {
+        store,
+        states,
+        typing: Arc::new(rooms.typing().clone()),
+        presences: Arc::new(rooms.presences().clone()),
+        clock,
+        settings,
+    };
+    Sync::new(parts).with_history(Arc::new(rooms.clone()))
 }
 
 fn accounts_settings(config: &Config, identity: &Identity) -> Result<hearth_accounts::Settings> {

@@ -1,13 +1,13 @@
 //! The handle of this crate.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use hearth_data::RoomNo;
 use hearth_data::accounts::filters;
 use hearth_data::state::States;
-use hearth_ports::{PresenceSource, TypingSource};
+use hearth_ports::{History, PresenceSource, TypingSource};
 use hearth_store::{Backend, Snapshot};
 use hearth_types::Clock;
 
@@ -82,8 +82,16 @@ pub(crate) struct Inner {
     pub(crate) lazy: LazyCache,
     pub(crate) counts: CountsCache,
     pub(crate) heads: HeadsCache,
+    /// Who fetches history that is not here; nobody on a server without others.
+    history: OnceLock<Arc<dyn History>>,
     readers: ReaderFactsCache,
     filters: quick_cache::sync::Cache<(String, String), Arc<Filter>>,
+}
+
+impl Inner {
+    pub(crate) fn history(&self) -> Option<&Arc<dyn History>> {
+        self.history.get()
+    }
 }
 
 impl Sync {
@@ -100,9 +108,19 @@ impl Sync {
             lazy: LazyCache::new(),
             counts: CountsCache::new(),
             heads: HeadsCache::new(),
+            history: OnceLock::new(),
             readers: ReaderFactsCache::new(),
             filters: quick_cache::sync::Cache::new(FILTERS_MAX),
         }))
+    }
+
+    /// Names who fetches history that is not here. The first one stays.
+    #[must_use]
+    pub fn with_history(self, history: Arc<dyn History>) -> Self {
+        if self.0.history.set(history).is_err() {
+            tracing::debug!("history was named before");
+        }
+        self
     }
 
     /// The follower of the log, to be run by the binary.

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use hearth_data::Place;
+use hearth_ports::{Filled, PageBack};
 
 use super::{Open, Walk, filter, limit_within, senders, walk};
 use crate::ask::{Direction, MessagesAsk};
@@ -14,9 +15,41 @@ const LIMIT_DEFAULT: usize = 10;
 /// How many it has at most.
 const LIMIT_MAX: usize = 1_000;
 
+/// How often is asked for more of a gap before a page is answered.
+const FILLS_MAX: usize = 5;
+
+/// Has missing history fetched that a page going back would come upon. Holds no snapshot while others are asked.
+async fn fill(inner: &Inner, ask: &MessagesAsk, limit: usize) -> Result<()> {
+    let Some(history) = inner.history() else {
+        return Ok(());
+    };
+    let before = {
+        let snapshot = inner.parts.store.snapshot().await?;
+        let open = Open::new(inner, &*snapshot, &ask.reader, &ask.room_id).await?;
+        match ask.page.from {
+            Some(token) => token.place(&*snapshot, open.room.no).await?,
+            None => Place::MAX,
+        }
+    };
+    let page = PageBack {
+        before: before.0,
+        limit,
+    };
+    for _ in 0..FILLS_MAX {
+        if history.fill(&ask.room_id, page).await != Filled::More {
+            break;
+        }
+    }
+    Ok(())
+}
+
 /// A page of history.
 pub(crate) async fn messages(inner: &Inner, ask: MessagesAsk) -> Result<Bytes> {
     let filter = filter(ask.filter.as_deref())?;
+    let limit = limit_within(ask.page.limit.or(filter.limit), LIMIT_DEFAULT, LIMIT_MAX);
+    if ask.page.direction == Direction::Backward {
+        fill(inner, &ask, limit).await?;
+    }
     let snapshot = inner.parts.store.snapshot().await?;
     let open = Open::new(inner, &*snapshot, &ask.reader, &ask.room_id).await?;
     let place = async |token: Option<Token>, default| match token {
@@ -34,7 +67,6 @@ pub(crate) async fn messages(inner: &Inner, ask: MessagesAsk) -> Result<Bytes> {
         Direction::Backward => (stop, start),
         Direction::Forward => (start, stop),
     };
-    let limit = limit_within(ask.page.limit.or(filter.limit), LIMIT_DEFAULT, LIMIT_MAX);
     let wanted = Walk {
         from,
         to,

@@ -1,4 +1,6 @@
-use hearth_rooms::{NewEvent, NewRoom, TargetChange};
+use hearth_data::append::Standing;
+use hearth_ports::{Filled, History, PageBack};
+use hearth_rooms::{NewEvent, NewRoom, Preset, TargetChange};
 use hearth_testkit::{Node, Sim, Weights};
 use ruma::events::room::member::MembershipState;
 
@@ -102,4 +104,35 @@ async fn who_is_invited_from_another_server_can_join_or_decline() {
         .send(&there.sender("ann"), &room, text)
         .await
         .unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn history_from_before_a_join_is_fetched_when_somebody_reads_it() {
+    let mut sim = Sim::new(5, (2, 0), CALM).await;
+    let new = NewRoom {
+        preset: Some(Preset::PublicChat),
+        ..NewRoom::default()
+    };
+    let ann = sim.nodes[0].user("ann");
+    let room = sim.nodes[0].rooms.create(&ann, new).await.unwrap();
+    for number in 0..60 {
+        sim.say(0, "ann", &room, &format!("{number}"))
+            .await
+            .unwrap();
+    }
+    sim.join(1, "ann", &room, 0).await.unwrap();
+    let reader = &sim.nodes[1];
+    let page = PageBack {
+        before: i64::MAX,
+        limit: 1_000,
+    };
+    let mut filled = 0;
+    while reader.rooms.fill(&room, page).await == Filled::More {
+        filled += 1;
+        assert!(filled < 10, "a gap has an end");
+    }
+    for (_, _, event_id) in &sim.acknowledged {
+        assert_eq!(reader.standing(event_id).await, Some(Standing::Accepted));
+    }
+    assert_eq!(reader.problems().await, Vec::<String>::new());
 }
