@@ -31,7 +31,9 @@ class World:
 
 
 def ask_notary(notary: Server, about: Server) -> list[dict]:
-    return notary.federation(f"/_matrix/key/v2/query/{quote(about.name)}")["server_keys"]
+    keys = about.federation("/_matrix/key/v2/server")["verify_keys"]
+    criteria = {about.name: {key: {"minimum_valid_until_ts": int(time.time() * 1000)} for key in keys}}
+    return notary.federation("/_matrix/key/v2/query", {"server_keys": criteria})["server_keys"]
 
 
 def part_keys(world: World) -> None:

@@ -104,10 +104,12 @@ class Server:
     def log_end(self) -> str:
         return self.log.read_text(errors="replace")[-4000:] if self.log.exists() else ""
 
-    def federation(self, path: str) -> dict:
+    def federation(self, path: str, body: dict | None = None) -> dict:
         """An unsigned question over TLS, checked with the CA of the run."""
         context = ssl.create_default_context(cafile=str(self.authority.certificate))
-        with urllib.request.urlopen(f"https://{self.name}{path}", timeout=20, context=context) as answer:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"https://{self.name}{path}", data, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=20, context=context) as answer:
             return json.load(answer)
 
 
@@ -169,6 +171,7 @@ class Synapse(Server):
             "macaroon_secret_key": "interop",
             "form_secret": "interop",
             "allow_public_rooms_over_federation": True,
+            "room_list_publication_rules": [{"action": "allow"}],
             "presence": {"enabled": True},
             "bcrypt_rounds": 4,
             "log_config": str(folder / "log.yaml"),
