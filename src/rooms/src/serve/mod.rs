@@ -11,6 +11,9 @@ mod state;
 mod template;
 mod visible;
 
+#[cfg(test)]
+mod tests;
+
 use std::ops::Deref;
 
 use hearth_data::{federation, members, rooms};
