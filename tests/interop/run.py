@@ -254,6 +254,39 @@ def part_restart(world: World) -> None:
     same_state(world.anna, world.ben, room)
 
 
+def part_encryption(world: World) -> None:
+    """Device keys, one-time keys and messages to devices of the other server's users; changes of their devices."""
+    for own, other in world.directions():
+        other.upload_keys()
+        room = shared_room(own, other)
+        found = own.call("POST", "v3/keys/query", {"device_keys": {other.id: []}})
+        assert other.device in found["device_keys"].get(other.id, {}), found
+        claim = {"one_time_keys": {other.id: {other.device: "signed_curve25519"}}}
+        claimed = [own.call("POST", "v3/keys/claim", claim)["one_time_keys"][other.id][other.device] for _ in range(2)]
+        assert claimed[0].keys() != claimed[1].keys(), claimed
+        other.sync()
+        sent = [f"{number} {time.time_ns()}" for number in range(20)]
+        for number, text in enumerate(sent):
+            messages = {other.id: {other.device: {"text": text}}}
+            own.call("PUT", f"v3/sendToDevice/interop.test/{number}.{time.time_ns()}", {"messages": messages})
+        received: list[str] = []
+
+        def arrived() -> bool:
+            events = other.sync(1).get("to_device", {}).get("events", [])
+            received.extend(event["content"]["text"] for event in events if event["type"] == "interop.test")
+            return len(received) >= len(sent)
+
+        eventually("messages to a device arrive", arrived)
+        assert received == sent, received
+        own.sync()
+        fresh = User.login(other)
+        fresh.upload_keys()
+        eventually("a new device is told of", lambda: other.id in own.sync(1).get("device_lists", {}).get("changed", []))
+        found = own.call("POST", "v3/keys/query", {"device_keys": {other.id: []}})["device_keys"][other.id]
+        assert {other.device, fresh.device} <= found.keys(), found
+        chat(own, other, room, 2)
+
+
 def part_restricted(world: World) -> None:
     """Whoever is in the space may come into the room."""
     for owner, guest in world.directions():

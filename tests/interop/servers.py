@@ -1,5 +1,6 @@
 """A Hearth and a Synapse on loopback ports of their own, with certificates of a CA made for the run."""
 
+import base64
 import json
 import os
 import signal
@@ -12,6 +13,9 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from pathlib import Path
+
+from canonicaljson import encode_canonical_json
+from nacl.signing import SigningKey
 
 START_SECONDS_MAX = 60
 
@@ -229,7 +233,19 @@ class User:
         })
         self.id = answer["user_id"]
         self.token = answer["access_token"]
+        self.device = answer["device_id"]
         self.since: str | None = None
+
+    @classmethod
+    def login(cls, user: "User") -> "User":
+        """The same user on a further device."""
+        fresh = cls.__new__(cls)
+        fresh.server, fresh.token, fresh.txn, fresh.since = user.server, None, 0, None
+        answer = fresh.call("POST", "v3/login", {
+            "type": "m.login.password", "identifier": {"type": "m.id.user", "user": user.id}, "password": "correct horse",
+        })
+        fresh.id, fresh.token, fresh.device = answer["user_id"], answer["access_token"], answer["device_id"]
+        return fresh
 
     def call(self, method: str, path: str, body: dict | None = None) -> dict:
         data = None if method == "GET" else json.dumps(body or {}).encode()
@@ -247,6 +263,27 @@ class User:
             except ValueError:
                 parsed = {"error": text.decode(errors="replace")}
             raise Refused(error.code, parsed) from None
+
+    def upload_keys(self, one_time: int = 3) -> SigningKey:
+        """Device keys and one-time keys, signed as a client would."""
+        signer = SigningKey.generate()
+
+        def signed(content: dict) -> dict:
+            signature = unpadded(signer.sign(encode_canonical_json(content)).signature)
+            return content | {"signatures": {self.id: {f"ed25519:{self.device}": signature}}}
+
+        device = signed({
+            "user_id": self.id,
+            "device_id": self.device,
+            "algorithms": ["m.olm.v1.curve25519-aes-sha2", "m.megolm.v1.aes-sha2"],
+            "keys": {
+                f"curve25519:{self.device}": unpadded(os.urandom(32)),
+                f"ed25519:{self.device}": unpadded(bytes(signer.verify_key)),
+            },
+        })
+        keys = {f"signed_curve25519:K{number}": signed({"key": unpadded(os.urandom(32))}) for number in range(one_time)}
+        self.call("POST", "v3/keys/upload", {"device_keys": device, "one_time_keys": keys})
+        return signer
 
     def room(self, **body) -> str:
         return self.call("POST", "v3/createRoom", body)["room_id"]
@@ -283,6 +320,10 @@ class User:
     def room_state(self, room: str) -> dict:
         events = self.call("GET", f"v3/rooms/{quote(room)}/state")
         return {(event["type"], event["state_key"]): event["event_id"] for event in events}
+
+
+def unpadded(data: bytes) -> str:
+    return base64.b64encode(data).decode().rstrip("=")
 
 
 def quote(text: str) -> str:

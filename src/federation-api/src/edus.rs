@@ -1,5 +1,6 @@
 //! EDUs of other servers: each goes to the crate whose business it is, and none stops another.
 
+use hearth_e2ee::{E2ee, Resync};
 use hearth_ports::BoxFuture;
 use hearth_rooms::Rooms;
 use hearth_rooms::serve::RemoteReceipt;
@@ -9,6 +10,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
+use tokio_util::task::TaskTracker;
 
 /// Most receipts of one EDU that are looked at.
 const RECEIPTS_MAX: usize = 500;
@@ -17,6 +19,8 @@ const RECEIPTS_MAX: usize = 500;
 #[derive(Clone)]
 pub struct Edus {
     rooms: Rooms,
+    e2ee: E2ee,
+    tasks: TaskTracker,
 }
 
 #[derive(Deserialize)]
@@ -24,6 +28,11 @@ struct Edu<'a> {
     edu_type: String,
     #[serde(borrow)]
     content: &'a RawValue,
+}
+
+#[derive(Deserialize)]
+struct Whose {
+    user_id: OwnedUserId,
 }
 
 #[derive(Deserialize)]
@@ -57,9 +66,9 @@ struct ReceiptData {
 }
 
 impl Edus {
-    /// For these domains.
-    pub fn new(rooms: Rooms) -> Self {
-        Self { rooms }
+    /// For these domains; `tasks` owns the fetching of device lists.
+    pub fn new(rooms: Rooms, e2ee: E2ee, tasks: TaskTracker) -> Self {
+        Self { rooms, e2ee, tasks }
     }
 
     /// Takes the EDUs of a transaction in, in their order. What is malformed, unknown or not the server's to say is
@@ -74,8 +83,13 @@ impl Edus {
                 let Some(edu) = parsed::<Edu<'_>>(edu) else {
                     continue;
                 };
-                if let Err(error) = self.take(origin, &edu).await {
+                let passing = self.take(origin, &edu).await;
+                let kept = self.keep(origin, &edu).await;
+                if let Err(error) = passing {
                     tracing::warn!(%error, "could not take in an EDU of `{origin}`");
+                }
+                if let Err(error) = kept {
+                    tracing::debug!(%error, "did not take in an EDU of `{origin}`");
                 }
             }
         })
@@ -87,6 +101,38 @@ impl Edus {
             "m.receipt" => self.receipts(origin, edu.content).await,
             _ => Ok(()),
         }
+    }
+
+    /// What is durable: messages to devices, device lists, cross-signing keys.
+    async fn keep(&self, origin: &ServerName, edu: &Edu<'_>) -> hearth_e2ee::Result<()> {
+        let content = edu.content.get().as_bytes();
+        match edu.edu_type.as_str() {
+            "m.direct_to_device" => self.e2ee.receive_to_device(origin, content).await,
+            "m.signing_key_update" => self.e2ee.receive_signing_key_update(origin, content).await,
+            "m.device_list_update" => {
+                let resync = self
+                    .e2ee
+                    .receive_device_list_update(origin, content)
+                    .await?;
+                if resync == Resync::Needed
+                    && let Some(Whose { user_id }) = owned::<Whose>(edu.content)
+                {
+                    self.resync(user_id);
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Fetches a device list anew, in the background: its server waits for the answer to its transaction.
+    fn resync(&self, user: OwnedUserId) {
+        let e2ee = self.e2ee.clone();
+        self.tasks.spawn(async move {
+            if let Err(error) = e2ee.resync(&user).await {
+                tracing::debug!(%error, "could not fetch a device list");
+            }
+        });
     }
 
     async fn typing(&self, origin: &ServerName, content: &RawValue) -> hearth_rooms::Result<()> {

@@ -10,12 +10,14 @@ mod query;
 mod reads;
 mod send;
 mod signed;
+mod users;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::FromRef;
 use hearth_accounts::Accounts;
+use hearth_e2ee::E2ee;
 use hearth_federation::{Notary, OwnKeys};
 use hearth_rooms::Rooms;
 use hearth_types::Clock;
@@ -36,6 +38,8 @@ pub struct Parts {
     pub rooms: Rooms,
     /// Users.
     pub accounts: Accounts,
+    /// Devices and their keys.
+    pub e2ee: E2ee,
     /// What passes.
     pub edus: Edus,
     /// The time.
@@ -50,5 +54,6 @@ pub fn router(parts: Parts) -> Router {
         .merge(query::router())
         .merge(reads::router())
         .merge(send::router())
+        .merge(users::router())
         .with_state::<()>(parts)
 }

@@ -20,6 +20,7 @@ mod own_keys;
 mod policy;
 mod published;
 mod remote;
+mod remote_keys;
 mod resolver;
 mod sender;
 mod x_matrix;

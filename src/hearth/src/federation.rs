@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use hearth_accounts::Accounts;
 use hearth_config::Config;
+use hearth_e2ee::E2ee;
 use hearth_federation::{Client, KeyRing, Notary, OwnKeys, Policy, Resolver, Sender, SenderParts};
 use hearth_federation_api::{Door, Edus};
-use hearth_ports::{DeviceListLog, HttpOut};
+use hearth_ports::HttpOut;
 use hearth_rooms::Rooms;
 use hearth_rooms::remote::Federation;
 use hearth_store::Backend;
@@ -34,7 +35,7 @@ pub(crate) struct Neighbours {
     pub(crate) client: Client,
     pub(crate) ring: KeyRing,
     pub(crate) notary: Notary,
-    ground: Ground,
+    pub(crate) ground: Ground,
 }
 
 impl Neighbours {
@@ -84,6 +85,7 @@ impl Neighbours {
         &self,
         rooms: &Rooms,
         accounts: &Accounts,
+        e2ee: &E2ee,
         sender: &Sender,
     ) -> hearth_federation_api::Parts {
         let (client, ring) = (self.client.clone(), self.ring.clone());
@@ -93,13 +95,14 @@ impl Neighbours {
             door: Door::new(client, ring, sender.clone()),
             rooms: rooms.clone(),
             accounts: accounts.clone(),
-            edus: Edus::new(rooms.clone()),
+            e2ee: e2ee.clone(),
+            edus: Edus::new(rooms.clone(), e2ee.clone(), self.ground.tasks.clone()),
             clock: self.ground.clock.clone(),
         }
     }
 
     /// After rooms, whose news it sends.
-    pub(crate) fn sender(&self, rooms: &Rooms, device_lists: Arc<dyn DeviceListLog>) -> Sender {
+    pub(crate) fn sender(&self, rooms: &Rooms) -> Sender {
         let ground = self.ground.clone();
         Sender::new(SenderParts {
             store: ground.store,
@@ -107,7 +110,6 @@ impl Neighbours {
             clock: ground.clock,
             ids: ground.ids,
             typing: Arc::new(rooms.typing().clone()),
-            device_lists,
             tasks: ground.tasks,
             shutdown: ground.shutdown,
         })

@@ -16,7 +16,6 @@ use hearth_egress::{Egress, SystemNames};
 use hearth_event::RoomVersion;
 use hearth_federation::Sender;
 use hearth_http::Gate;
-use hearth_ports::{NoDeviceLists, NoRemoteKeys};
 use hearth_rooms::Rooms;
 use hearth_social::Social;
 use hearth_store::Backend;
@@ -104,7 +103,7 @@ impl House {
             ids.clone(),
             accounts_settings(config, &identity)?,
         );
-        let e2ee = e2ee(&backend, &clock, &ids, &identity);
+        let e2ee = e2ee(&neighbours, &identity);
         let rooms = Rooms::federated(
             hearth_rooms::Parts {
                 store: backend.clone(),
@@ -117,8 +116,8 @@ impl House {
             rooms_settings(config, identity, budget)?,
             neighbours.for_rooms(),
         );
-        let sender = neighbours.sender(&rooms, Arc::new(NoDeviceLists));
-        let federation = neighbours.endpoints(&rooms, &accounts, &sender);
+        let sender = neighbours.sender(&rooms);
+        let federation = neighbours.endpoints(&rooms, &accounts, &e2ee, &sender);
         let social = social((&backend, &states), &rooms, &clock);
         let settings = sync_settings(config, budget.sync);
         let sync = reader((backend, states, clock), &rooms, settings);
@@ -167,17 +166,13 @@ fn discovery(config: &Config) -> Discovery {
     }
 }
 
-fn e2ee(
-    store: &Arc<dyn Backend>,
-    clock: &Arc<dyn Clock>,
-    ids: &Arc<Ids>,
-    identity: &Identity,
-) -> E2ee {
+fn e2ee(neighbours: &Neighbours, identity: &Identity) -> E2ee {
+    let ground = &neighbours.ground;
     E2ee::new(hearth_e2ee::Parts {
-        store: store.clone(),
-        clock: clock.clone(),
-        ids: ids.clone(),
-        remote: Arc::new(NoRemoteKeys),
+        store: ground.store.clone(),
+        clock: ground.clock.clone(),
+        ids: ground.ids.clone(),
+        remote: Arc::new(neighbours.client.clone()),
         server_name: identity.server_name.clone(),
     })
 }

@@ -7,7 +7,6 @@
 
 mod authenticate;
 mod blobs;
-mod device_lists;
 mod history;
 mod http_out;
 mod keys;
@@ -22,7 +21,6 @@ use std::pin::Pin;
 
 pub use authenticate::{AuthFailure, Authenticate, BoxError};
 pub use blobs::{BlobName, Blobs, ByteStream};
-pub use device_lists::{DeviceListLog, DeviceListNews, LogPlace, NoDeviceLists};
 pub use history::{Filled, History, PageBack};
 pub use http_out::{
     HostPort, HttpOut, OutBody, OutError, OutOptions, OutRequest, OutResponse, Service, full_body,

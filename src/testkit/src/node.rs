@@ -6,12 +6,12 @@ use std::sync::Arc;
 use hearth_accounts::{Accounts, NewUser, PasswordCost, Registration, RegistrationKind};
 use hearth_data::state::{HashKey, States};
 use hearth_data::{fsck, meta, rooms as room_rows, timeline};
+use hearth_e2ee::E2ee;
 use hearth_event::{RoomVersion, SigningKey};
 use hearth_federation::{
     Client, KeyRing, Notary, OwnKeys, Policy, Resolver, Sender as Outbound, SenderParts,
 };
 use hearth_federation_api::{Door, Edus};
-use hearth_ports::NoDeviceLists;
 use hearth_rooms::remote::Federation;
 use hearth_rooms::{Parts, Rooms, Sender, Settings};
 use hearth_store::{Backend, MemoryBackend};
@@ -72,16 +72,23 @@ impl Node {
             clock: ground.clock.clone(),
             ids: ground.ids.clone(),
             typing: Arc::new(rooms.typing().clone()),
-            device_lists: Arc::new(NoDeviceLists),
             tasks: tasks.clone(),
             shutdown: shutdown.clone(),
         });
         let accounts = ground.accounts();
+        let e2ee = E2ee::new(hearth_e2ee::Parts {
+            store: ground.store.clone(),
+            clock: ground.clock.clone(),
+            ids: ground.ids.clone(),
+            remote: Arc::new(client.clone()),
+            server_name: ground.name.clone(),
+        });
         let router = hearth_federation_api::router(hearth_federation_api::Parts {
             notary: Notary::new(ring.clone(), own_keys.clone()),
             own_keys,
             door: Door::new(client, ring, outbound.clone()),
-            edus: Edus::new(rooms.clone()),
+            edus: Edus::new(rooms.clone(), e2ee.clone(), tasks.clone()),
+            e2ee,
             rooms: rooms.clone(),
             accounts: accounts.clone(),
             clock: ground.clock.clone(),

@@ -7,10 +7,8 @@ use std::time::Duration;
 
 use hearth_data::changes::{self, Change};
 use hearth_data::meta::MetaRow;
-use hearth_data::row::Json;
 use hearth_data::tables::{META, OUTBOX};
-use hearth_data::{EventNo, RoomNo, federation, members, timeline};
-use hearth_ports::LogPlace;
+use hearth_data::{EventNo, RoomNo, federation, timeline};
 use hearth_store::{Batch, Position, Snapshot, decode_key, encode_key};
 use ruma::{OwnedServerName, ServerName};
 use serde::Deserialize;
@@ -22,10 +20,6 @@ use crate::Result;
 
 /// Up to where all destinations have everything, or are in the store as not. In `META`.
 const POSITION: &str = "federation_position";
-/// Up to which change device lists were spread. In `META`.
-const LISTS: &str = "federation_device_lists";
-/// For how many servers an EDU is kept in one commit.
-const SERVERS_AT_ONCE: usize = 200;
 /// How many rows of the log are read at once.
 const ROWS_AT_ONCE: usize = 256;
 /// How often the position is written, at most.
@@ -34,10 +28,6 @@ const WRITE_EVERY: Duration = Duration::from_secs(2);
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// How many destinations are read at once.
 const PAGE: usize = 256;
-/// How many rooms of a user are read at once.
-const ROOMS_PAGE: usize = 256;
-/// Most changes of device lists that are read at once.
-const LISTS_AT_ONCE: usize = 64;
 
 /// The few fields of an event that say to whom it goes.
 #[derive(Deserialize)]
@@ -122,13 +112,12 @@ impl Sender {
     pub async fn run(&self) {
         let shutdown = &self.0.parts.shutdown;
         let mut begun = false;
-        let mut lists = LogPlace::default();
         let mut typists = Typists::starting_at(self.0.parts.typing.version());
         let mut written = tokio::time::interval(WRITE_EVERY);
         while !shutdown.is_cancelled() {
             let step = async {
                 if !begun {
-                    lists = self.begin().await?;
+                    self.begin().await?;
                     begun = true;
                 }
                 let wake = self.start_due();
@@ -138,7 +127,7 @@ impl Sender {
                     biased;
                     moved = self.0.parts.store.wait_past(seen) => {
                         moved?;
-                        self.follow(&mut lists).await
+                        self.follow().await
                     }
                     _ = self.0.parts.typing.wait_past(typists.version()) => {
                         self.spread_typing(&mut typists).await
@@ -165,8 +154,8 @@ impl Sender {
         }
     }
 
-    /// Takes up where the last run ended. Answers the last change of a device list that was spread.
-    async fn begin(&self) -> Result<LogPlace> {
+    /// Takes up where the last run ended.
+    async fn begin(&self) -> Result<()> {
         let snapshot = self.0.parts.store.snapshot().await?;
         let stored = META.get(&*snapshot, &POSITION.to_owned()).await?;
         let position = stored.and_then(|row| decode_key(&row.0).ok());
@@ -191,13 +180,7 @@ impl Sender {
         if is_lost {
             self.all_fall_behind(&*snapshot, position).await?;
         }
-        self.restore_outboxes(&*snapshot).await?;
-        let stored = META.get(&*snapshot, &LISTS.to_owned()).await?;
-        if let Some(place) = stored.and_then(|row| decode_key(&row.0).ok()) {
-            return Ok(place);
-        }
-        let newest = self.0.parts.device_lists.newest().await;
-        Ok(newest.unwrap_or_default())
+        self.restore_outboxes(&*snapshot).await
     }
 
     fn restore(&self, server: &str, restored: Queue) {
@@ -253,7 +236,7 @@ impl Sender {
         }
     }
 
-    async fn follow(&self, lists: &mut LogPlace) -> Result<()> {
+    async fn follow(&self) -> Result<()> {
         let snapshot = self.0.parts.store.snapshot().await?;
         let to = snapshot.position();
         loop {
@@ -267,16 +250,11 @@ impl Sender {
                 _ => to,
             };
             let mut servers = Servers::of_log(&rows);
-            let mut has_lists = false;
             for (position, changes) in &rows {
                 for change in changes {
-                    has_lists |= matches!(change, Change::DeviceList { .. });
                     self.spread_change(&*snapshot, &mut servers, *position, change)
                         .await?;
                 }
-            }
-            if has_lists {
-                self.spread_device_lists(&*snapshot, lists).await?;
             }
             self.board().seen = upto;
         }
@@ -347,93 +325,6 @@ impl Sender {
             }
         }
         Ok(())
-    }
-
-    /// Keeps an EDU of each changed device list for the servers that share a room with its user.
-    async fn spread_device_lists(
-        &self,
-        snapshot: &dyn Snapshot,
-        lists: &mut LogPlace,
-    ) -> Result<()> {
-        loop {
-            let news = self.0.parts.device_lists.after(*lists, LISTS_AT_ONCE).await;
-            let news = match news {
-                Ok(news) => news,
-                Err(error) => {
-                    tracing::warn!(%error, "could not read changes of device lists");
-                    return Ok(());
-                }
-            };
-            let count = news.len();
-            for change in news {
-                let servers = self.servers_of_user(snapshot, &change.user).await?;
-                self.keep_for(servers, &Json::from_text(change.edu), change.at)
-                    .await?;
-                *lists = change.at;
-            }
-            if count < LISTS_AT_ONCE {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Keeps the EDU of a change for servers; with the last of them that it was spread.
-    async fn keep_for(
-        &self,
-        servers: BTreeSet<OwnedServerName>,
-        edu: &Json,
-        place: LogPlace,
-    ) -> Result<()> {
-        let servers: Vec<OwnedServerName> = servers
-            .into_iter()
-            .filter(|server| self.is_destination(server))
-            .collect();
-        let chunks = servers.chunks(SERVERS_AT_ONCE);
-        let last = chunks.len().saturating_sub(1);
-        let mut batch = Batch::new();
-        for (index, chunk) in chunks.enumerate() {
-            for server in chunk {
-                if federation::put_edu(&mut batch, server.as_str(), 0, edu).is_none() {
-                    tracing::warn!("a change of a device list is too large to be told");
-                }
-            }
-            if index < last {
-                self.0
-                    .parts
-                    .store
-                    .commit(std::mem::take(&mut batch))
-                    .await?;
-            }
-        }
-        let row = MetaRow(encode_key(&place).to_vec());
-        META.put(&mut batch, &LISTS.to_owned(), &row);
-        self.0.parts.store.commit(batch).await?;
-        for server in servers {
-            self.outbound(server.as_str());
-        }
-        Ok(())
-    }
-
-    async fn servers_of_user(
-        &self,
-        snapshot: &dyn Snapshot,
-        user: &str,
-    ) -> Result<BTreeSet<OwnedServerName>> {
-        let mut servers = BTreeSet::new();
-        let mut after = RoomNo(0);
-        loop {
-            let page = members::rooms_of(snapshot, user, after, ROOMS_PAGE).await?;
-            for (room, row) in &page {
-                if row.membership == ruma::events::room::member::MembershipState::Join {
-                    let of_room = federation::servers(snapshot, *room).await?;
-                    servers.extend(of_room.into_iter().filter_map(|name| name.try_into().ok()));
-                }
-            }
-            match page.last() {
-                Some((last, _)) if page.len() == ROOMS_PAGE => after = *last,
-                _ => return Ok(servers),
-            }
-        }
     }
 
     async fn write_position(&self) -> Result<()> {

@@ -19,7 +19,7 @@ mod tests;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use hearth_ports::{DeviceListLog, TypingSource};
+use hearth_ports::TypingSource;
 use hearth_store::{Backend, Position};
 use hearth_types::{Clock, Ids, UnixMs};
 use ruma::{OwnedServerName, ServerName};
@@ -45,8 +45,6 @@ pub struct SenderParts {
     pub ids: Arc<Ids>,
     /// Who is typing.
     pub typing: Arc<dyn TypingSource>,
-    /// Changes of device lists.
-    pub device_lists: Arc<dyn DeviceListLog>,
     /// The owner of its tasks.
     pub tasks: TaskTracker,
     /// Cancelled when the server stops.

@@ -9,7 +9,7 @@ use hearth_data::row::Json;
 use hearth_data::tables as t;
 use hearth_data::timeline::Whereabouts;
 use hearth_data::{EventNo, Place, RoomNo, StateId};
-use hearth_ports::{BoxFuture, NoDeviceLists};
+use hearth_ports::BoxFuture;
 use hearth_store::{Batch, MemoryBackend};
 use hearth_types::ManualClock;
 use ruma::{OwnedEventId, OwnedUserId, RoomVersionId};
@@ -81,7 +81,6 @@ impl House {
             clock: self.here.clock.clone(),
             ids: Arc::new(Ids::seeded(3)),
             typing: Arc::new(Silence),
-            device_lists: Arc::new(NoDeviceLists),
             tasks: tasks.clone(),
             shutdown: shutdown.clone(),
         });
