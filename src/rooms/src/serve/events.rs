@@ -162,7 +162,11 @@ impl Rooms {
                 let best = nearest
                     .as_ref()
                     .map(|best| best.origin_server_ts().0.abs_diff(ts));
-                let is_nearer = best.is_none_or(|best| at.abs_diff(ts) <= best);
+                // Of several at one moment the one nearest in the order of events, which is walked from its end.
+                let is_nearer = best.is_none_or(|best| match direction {
+                    Direction::Forward => at.abs_diff(ts) <= best,
+                    Direction::Backward => at.abs_diff(ts) < best,
+                });
                 let is_shown = placed.row.standing == Standing::Accepted;
                 if fits && is_nearer && is_shown && peer.sees(&mut eyes, &placed.row, &pdu).await? {
                     nearest = Some(pdu);

@@ -64,7 +64,20 @@ impl Rooms {
         {
             return Err(Error::NoSuchEvent);
         }
-        let chain = self.auth_chain(&peer, &[row.event], &[]).await?;
+        // Only events that others rest upon are in the graph, so that it is entered by those that this one rests upon.
+        let mut direct = Vec::new();
+        for event_id in pdu.auth_events() {
+            let found = timeline::find(&*peer.snapshot, event_id).await?;
+            direct.extend(
+                found
+                    .filter(|found| found.room == peer.room)
+                    .map(|found| found.event),
+            );
+        }
+        let mut chain = self.auth_chain(&peer, &direct, &[]).await?;
+        chain.extend(direct);
+        chain.sort_unstable();
+        chain.dedup();
         let mut answer = String::from("{\"auth_chain\":");
         peer.write_events(&mut answer, &chain).await?;
         answer.push('}');
