@@ -8,12 +8,14 @@ use axum::extract::FromRef;
 use hearth_accounts::Accounts;
 use hearth_e2ee::E2ee;
 use hearth_http::{ApiError, Gate};
+use hearth_media::Media;
 use hearth_rooms::Rooms;
 use http::StatusCode;
 
 pub mod accounts;
 pub mod discovery;
 pub mod e2ee;
+pub mod media;
 pub mod rooms;
 pub mod social;
 pub mod sync;
@@ -36,6 +38,8 @@ pub struct Parts {
     pub sync: hearth_sync::Sync,
     /// Other servers.
     pub federation: hearth_federation::Client,
+    /// Files.
+    pub media: Media,
     /// Where this server is found.
     pub discovery: discovery::Discovery,
 }
@@ -46,6 +50,7 @@ pub fn router(parts: Parts) -> Router {
         .merge(accounts::router())
         .merge(discovery::router())
         .merge(e2ee::router())
+        .merge(media::router(&parts.media))
         .merge(rooms::router())
         .merge(social::router())
         .merge(sync::router())

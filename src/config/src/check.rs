@@ -15,6 +15,7 @@ pub(crate) fn check(config: &Config) -> Result<(), Error> {
     documents(config)?;
     calls(config)?;
     sizes(config)?;
+    media(config)?;
     rates(config)
 }
 
@@ -165,6 +166,22 @@ fn sizes(config: &Config) -> Result<(), Error> {
         return conflict("password.iterations has to be at least 1, password.memory 8 KiB");
     }
     Ok(())
+}
+
+fn media(config: &Config) -> Result<(), Error> {
+    let media = &config.media;
+    if media.upload < ByteSize::mebibytes(1) {
+        return conflict("media.upload has to be at least 1 MiB");
+    }
+    if !(1..=1_000).contains(&media.image_megapixels) {
+        return conflict("media.image_megapixels has to be 1 to 1000");
+    }
+    match &media.s3 {
+        Some(s3) if s3.secret_key.is_none() => {
+            conflict("media.s3 needs secret_key or secret_key_file")
+        }
+        _ => Ok(()),
+    }
 }
 
 fn rates(config: &Config) -> Result<(), Error> {

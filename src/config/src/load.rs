@@ -93,6 +93,17 @@ fn read_secrets(config: &mut Config) -> Result<(), Error> {
         }
         *secret = Some(Secret::new(read(&path)?.trim()));
     }
+    if let Some(s3) = &mut config.media.s3
+        && let Some(path) = s3.secret_key_file.take()
+    {
+        if s3.secret_key.is_some() {
+            return Err(Error::Conflict(
+                "media.s3.secret_key and media.s3.secret_key_file are both set: keep one"
+                    .to_owned(),
+            ));
+        }
+        s3.secret_key = Some(Secret::new(read(&path)?.trim()));
+    }
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::{ByteSize, Secret};
+use crate::{ByteSize, Media, Secret};
 
 /// All settings. What each means for whoever runs a server is written in `config/hearth.toml`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -47,6 +47,8 @@ pub struct Config {
     pub egress: Egress,
     /// Other servers.
     pub federation: Federation,
+    /// Files that users upload.
+    pub media: Media,
     /// Logs.
     pub log: Log,
     /// Cost of a password hash.
@@ -291,6 +293,7 @@ impl Default for Config {
             limits: Limits::default(),
             egress: Egress::default(),
             federation: Federation::default(),
+            media: Media::default(),
             log: Log::default(),
             password: Password::default(),
             store: Store::default(),

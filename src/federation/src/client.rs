@@ -179,7 +179,7 @@ impl Client {
 
     /// One request, to the places where the server may be, one after the other. If all fail, and what was remembered of
     /// the server is out of date, again.
-    async fn exchange(
+    pub(crate) async fn exchange(
         &self,
         server: &ServerName,
         ask: &Ask,
@@ -284,7 +284,7 @@ impl Client {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Signing {
+pub(crate) enum Signing {
     Signed,
     Unsigned,
 }

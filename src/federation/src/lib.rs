@@ -15,6 +15,7 @@ mod error;
 mod fake;
 mod island;
 mod key_ring;
+mod media;
 mod notary;
 mod own_keys;
 mod policy;

@@ -1,6 +1,7 @@
 //! `hearth backup`: copies of the store.
 //!
-//! A backup is a folder with `store`, which opens like a store after a crash, and `backup.json`, which is written last:
+//! A backup is a folder with `store`, which opens like a store after a crash, `media/blobs`, unless these are in an
+//! object store, and `backup.json`, which is written last:
 //! a folder without it is not a complete backup.
 
 use std::fs;
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use hearth_config::Config;
 use hearth_data::tables::CATALOGUE;
+use hearth_media::Media;
 use hearth_store_rocksdb::{RocksBackend, Settings};
 use hearth_types::{Clock, SystemClock, UnixMs};
 use serde::{Deserialize, Serialize};
@@ -16,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Doing, Error, Result};
 use crate::fsck;
 use crate::house::{private_folder, store_path};
+use crate::media::{self, Depth, blobs_path};
 
 const DESCRIPTION: &str = "backup.json";
 
@@ -25,12 +28,24 @@ struct Description {
     server_name: String,
     created: UnixMs,
     hearth: String,
+    /// Whether the files of media are in it.
+    #[serde(default)]
+    has_media: bool,
+}
+
+/// The files of a running server.
+pub(crate) struct Files<'a> {
+    /// Who must not remove any meanwhile.
+    pub(crate) media: &'a Media,
+    /// Where they are; none if in an object store.
+    pub(crate) folder: Option<&'a Path>,
 }
 
 /// Makes a backup of an open store in a folder that does not exist yet.
 pub(crate) async fn create(
     store: &RocksBackend,
     server_name: &str,
+    files: Files<'_>,
     folder: &Path,
 ) -> Result<String> {
     if folder.exists() {
@@ -40,12 +55,21 @@ pub(crate) async fn create(
         )));
     }
     private_folder(folder)?;
+    // What the copied rows name must still be there when the files are copied; what comes meanwhile does no harm.
+    let paused = files.media.pause_removal().await;
     let copied = store.checkpoint(&store_path(folder)).await;
     copied.doing("could not copy the store")?;
+    if let Some(blobs) = files.folder {
+        let (from, to) = (blobs.to_owned(), blobs_path(folder));
+        let copied = tokio::task::spawn_blocking(move || media::copy(&from, &to)).await;
+        copied.doing("could not copy the files of media")??;
+    }
+    drop(paused);
     let description = Description {
         server_name: server_name.to_owned(),
         created: SystemClock.now(),
         hearth: env!("CARGO_PKG_VERSION").to_owned(),
+        has_media: files.folder.is_some(),
     };
     let text = serde_json::to_vec_pretty(&description).doing("could not describe the backup")?;
     let path = folder.join(DESCRIPTION);
@@ -75,6 +99,10 @@ pub(crate) async fn verify(folder: &Path) -> Result<()> {
     copy_store(&store_path(folder), &scratch.0, copy_or_link)?;
     let store = RocksBackend::open(&scratch.0, CATALOGUE, &Settings::default())
         .doing("could not open the backup")?;
+    if description.has_media {
+        let blobs = blobs_path(folder);
+        print!("{}", media::check(&store, &blobs, Depth::Contents).await?);
+    }
     let report = fsck::check(store).await?;
     print!("{report}");
     println!(
@@ -101,6 +129,10 @@ pub(crate) async fn restore(folder: &Path, config: &Config) -> Result<()> {
             "{} is already there: move it away first",
             target.display()
         )));
+    }
+    // The files first: without a store, nobody knows them, and trying again goes on.
+    if description.has_media {
+        media::copy(&blobs_path(folder), &blobs_path(&config.data_dir))?;
     }
     // Copied under another name and moved when complete, so that no half store is ever opened.
     let scratch = Scratch::beside(&target)?;

@@ -70,6 +70,9 @@ pub(crate) enum Verb {
     /// The keys with which the server signs.
     #[command(subcommand)]
     Keys(KeysVerb),
+    /// Look at, remove and block files.
+    #[command(subcommand)]
+    Media(MediaVerb),
     /// Copies of the store.
     #[command(subcommand)]
     Backup(BackupVerb),
@@ -189,6 +192,41 @@ pub(crate) enum KeysVerb {
     Show,
     /// Make a new signing key. It is used from the next start on; the old one stays published for what it signed.
     Rotate,
+}
+
+/// `hearth media`
+#[derive(Debug, Subcommand)]
+pub(crate) enum MediaVerb {
+    /// List files, all or those of one user.
+    List {
+        /// Name or full user id.
+        #[arg(long)]
+        user: Option<String>,
+    },
+    /// Show one file.
+    Show {
+        /// Its `mxc://` URI.
+        uri: String,
+    },
+    /// Remove a file for good, or all files of a user.
+    Delete {
+        /// Its `mxc://` URI.
+        #[arg(required_unless_present = "user")]
+        uri: Option<String>,
+        /// Name or full user id.
+        #[arg(long, conflicts_with = "uri")]
+        user: Option<String>,
+    },
+    /// Serve a file no longer, nor anything with the same content, and do not take it again.
+    Quarantine {
+        /// Its `mxc://` URI.
+        uri: String,
+        /// Serve it again.
+        #[arg(long)]
+        lift: bool,
+    },
+    /// Remove now what is removed from time to time: files past their time, and what nobody uses.
+    Sweep,
 }
 
 /// `hearth backup`

@@ -11,6 +11,7 @@ use hearth_store_rocksdb::RocksBackend;
 use crate::admin;
 use crate::error::{Doing, Error, Result};
 use crate::house::{open_store, store_path};
+use crate::media::{self, Depth, blobs_path};
 
 /// Checks the store of the data folder, which no server may have open.
 pub(crate) async fn run(config: &Config) -> Result<()> {
@@ -22,7 +23,12 @@ pub(crate) async fn run(config: &Config) -> Result<()> {
         )));
     }
     admin::must_be_stopped(config).await?;
-    print!("{}", check(open_store(config)?).await?);
+    let store = open_store(config)?;
+    if config.media.s3.is_none() {
+        let blobs = blobs_path(&config.data_dir);
+        print!("{}", media::check(&store, &blobs, Depth::Lengths).await?);
+    }
+    print!("{}", check(store).await?);
     println!("the store is clean");
     Ok(())
 }

@@ -12,7 +12,6 @@ use hearth_config::Config;
 use hearth_data::state::States;
 use hearth_data::tables::CATALOGUE;
 use hearth_e2ee::E2ee;
-use hearth_egress::{Egress, SystemNames};
 use hearth_event::RoomVersion;
 use hearth_federation::Sender;
 use hearth_http::Gate;
@@ -28,7 +27,9 @@ use tokio_util::task::TaskTracker;
 use crate::error::{Doing, Error, Result};
 use crate::federation::{Ground, Neighbours};
 use crate::identity::Identity;
+use crate::media;
 use crate::memory::Budget;
+use crate::outside;
 
 /// How long credentials for a TURN server are good.
 const TURN_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
@@ -95,8 +96,8 @@ impl House {
             tasks: tasks.clone(),
             shutdown: shutdown.clone(),
         };
-        let http = Arc::new(egress(config, &tasks, &shutdown)?);
-        let neighbours = Neighbours::new(ground, http, &identity, config)?;
+        let http = outside::http(config, &tasks, &shutdown)?;
+        let neighbours = Neighbours::new(ground.clone(), http.clone(), &identity, config)?;
         let accounts = Accounts::new(
             backend.clone(),
             clock.clone(),
@@ -109,7 +110,7 @@ impl House {
                 store: backend.clone(),
                 states: states.clone(),
                 clock: clock.clone(),
-                ids,
+                ids: ids.clone(),
                 tasks: tasks.clone(),
                 shutdown: shutdown.clone(),
             },
@@ -121,15 +122,15 @@ impl House {
         let social = social((&backend, &states), &rooms, &clock);
         let settings = sync_settings(config, budget.sync);
         let sync = reader((backend, states, clock), &rooms, settings);
-        let gate = Gate::with_limits(Arc::new(accounts.clone()), config);
         let handles = Handles {
             client: hearth_client_api::Parts {
-                gate,
+                gate: Gate::with_limits(Arc::new(accounts.clone()), config),
                 accounts,
                 e2ee,
                 rooms,
                 social,
                 sync,
+                media: media::open(config, ground, http, &neighbours)?,
                 federation: neighbours.client,
                 discovery: discovery(config),
             },
@@ -154,15 +155,6 @@ impl House {
         }
         drop(self.handles);
         self.store.close().await.doing("could not close the store")
-    }
-}
-
-fn discovery(config: &Config) -> Discovery {
-    Discovery {
-        client: config.well_known.client.clone(),
-        server: config.well_known.server.clone(),
-        support_page: config.well_known.support_page.clone(),
-        contacts: contacts(config),
     }
 }
 
@@ -247,6 +239,15 @@ fn policy(policy: &hearth_config::Policy) -> Policy {
     }
 }
 
+fn discovery(config: &Config) -> Discovery {
+    Discovery {
+        client: config.well_known.client.clone(),
+        server: config.well_known.server.clone(),
+        support_page: config.well_known.support_page.clone(),
+        contacts: contacts(config),
+    }
+}
+
 fn contacts(config: &Config) -> Vec<Contact> {
     let contacts = config.well_known.contacts.iter();
     let contacts = contacts.map(|contact| Contact {
@@ -255,26 +256,6 @@ fn contacts(config: &Config) -> Vec<Contact> {
         email_address: contact.email_address.clone(),
     });
     contacts.collect()
-}
-
-/// The client for requests that leave the server.
-pub(crate) fn egress(
-    config: &Config,
-    tasks: &TaskTracker,
-    shutdown: &CancellationToken,
-) -> Result<Egress> {
-    let names = SystemNames::load().doing("could not prepare looking up names")?;
-    let environment = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
-    let ca_files = config.egress.ca_file.clone().into_iter();
-    let agent = concat!("Hearth/", env!("CARGO_PKG_VERSION"));
-    let settings = hearth_egress::Settings {
-        deny: config.egress.deny.clone(),
-        allow: config.egress.allow.clone(),
-        ca_files: ca_files.chain(environment).collect(),
-        user_agent: Some(http::HeaderValue::from_static(agent)),
-    };
-    Egress::new(&settings, Arc::new(names), tasks.clone(), shutdown.clone())
-        .doing("could not prepare requests to others")
 }
 
 fn sync_settings(config: &Config, cache_bytes_max: u64) -> hearth_sync::Settings {

@@ -13,8 +13,10 @@ mod healthcheck;
 mod house;
 mod identity;
 mod logging;
+mod media;
 mod memory;
 mod metrics;
+mod outside;
 mod serve;
 
 use std::process::ExitCode;

@@ -105,6 +105,8 @@ fn start_workers(house: &House) {
     house
         .tasks
         .spawn(async move { rooms.run_jobs(shutdown).await });
+    let (media, shutdown) = (house.handles.client.media.clone(), house.shutdown.clone());
+    house.tasks.spawn(media.run(shutdown));
     let (accounts, shutdown) = (
         house.handles.client.accounts.clone(),
         house.shutdown.clone(),

@@ -8,7 +8,8 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::extract::{FromRef, FromRequest, RawPathParams};
 use bytes::Bytes;
-use hearth_ports::AuthFailure;
+use futures_util::{StreamExt, stream};
+use hearth_ports::{AuthFailure, BoxError, ByteStream};
 use hearth_types::Caller;
 use http::{Method, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -26,6 +27,9 @@ pub const JSON_BODY_BYTES_MAX_DEFAULT: usize = 4 << 20;
 
 /// How long a client may take to send its body.
 const BODY_READ_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Longest pause of a client within a body that is streamed.
+const BODY_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Whether an endpoint wants to know who is asking. Implemented for the schemes of the client-server API.
 pub trait Scheme {
@@ -129,13 +133,66 @@ where
     }
 }
 
+/// As [`Ruma`], for endpoints whose body is a file: it is still to be read, and may have any length.
+pub struct RumaBody<T> {
+    /// The request without its body.
+    pub ruma: Ruma<T>,
+    /// The body. Ends with an error if the client pauses for too long.
+    pub body: ByteStream,
+}
+
+impl<T, S> FromRequest<S> for RumaBody<T>
+where
+    T: IncomingRequest,
+    <T as Metadata>::Authentication: Scheme,
+    Gate: FromRef<S>,
+    S: Send + Sync,
+{
+    type Rejection = ApiError;
+
+    async fn from_request(mut request: Request, state: &S) -> Result<Self, ApiError> {
+        let gate = Gate::from_ref(state);
+        let body = std::mem::take(request.body_mut());
+        let caller = admit::<T>(&mut request, &gate, Locked::Refused).await?;
+        let client = ClientAddress::of(request.extensions());
+        let path = path_of(&mut request).await?;
+        let (parts, _) = request.into_parts();
+        let path: Vec<&str> = path.iter().map(|(_, value)| value).collect();
+        let request = http::Request::from_parts(parts, &b""[..]);
+        let ruma = Ruma {
+            body: T::try_from_http_request_inner(request, &path)?,
+            caller,
+            json: Bytes::new(),
+            client,
+        };
+        let body = streamed(body);
+        Ok(Self { ruma, body })
+    }
+}
+
+fn streamed(body: Body) -> ByteStream {
+    Box::pin(stream::try_unfold(
+        body.into_data_stream(),
+        async |mut body| {
+            let more = tokio::time::timeout(BODY_IDLE_TIMEOUT, body.next()).await;
+            let more = more.map_err(BoxError::from)?.transpose()?;
+            Ok(more.map(|more| (more, body)))
+        },
+    ))
+}
+
 #[derive(Clone, Copy)]
 enum Locked {
     Refused,
     Admitted,
 }
 
-async fn extract<T>(mut request: Request, gate: &Gate, locked: Locked) -> Result<Ruma<T>, ApiError>
+/// Who is asking; counts the request.
+async fn admit<T>(
+    request: &mut Request,
+    gate: &Gate,
+    locked: Locked,
+) -> Result<Option<Caller>, ApiError>
 where
     T: IncomingRequest,
     <T as Metadata>::Authentication: Scheme,
@@ -143,7 +200,7 @@ where
     let class = Class::of::<T>();
     let client = ClientAddress::of(request.extensions());
     // A header of another scheme is as good as none.
-    let token = extract_bearer_or_query_token(&request).unwrap_or_default();
+    let token = extract_bearer_or_query_token(request).unwrap_or_default();
     let caller = match (<T::Authentication as Scheme>::TOKEN, token) {
         (TokenUse::Required, None) => return Err(ApiError::missing_token()),
         (TokenUse::Required | TokenUse::Optional, Some(token)) => {
@@ -163,10 +220,22 @@ where
         None => Key::address(client.0),
     };
     gate.count(class, payer)?;
-    let path: RawPathParams = request
-        .extract_parts()
-        .await
-        .map_err(|_| ApiError::invalid_param("path is not valid percent-encoded UTF-8"))?;
+    Ok(caller)
+}
+
+async fn path_of(request: &mut Request) -> Result<RawPathParams, ApiError> {
+    let path = request.extract_parts().await;
+    path.map_err(|_| ApiError::invalid_param("path is not valid percent-encoded UTF-8"))
+}
+
+async fn extract<T>(mut request: Request, gate: &Gate, locked: Locked) -> Result<Ruma<T>, ApiError>
+where
+    T: IncomingRequest,
+    <T as Metadata>::Authentication: Scheme,
+{
+    let caller = admit::<T>(&mut request, gate, locked).await?;
+    let client = ClientAddress::of(request.extensions());
+    let path = path_of(&mut request).await?;
     let (parts, body) = request.into_parts();
     let json = if parts.method == Method::GET || parts.method == Method::HEAD {
         Bytes::new()

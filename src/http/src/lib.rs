@@ -92,7 +92,9 @@ mod tls;
 
 pub use address::{ClientAddress, Peer};
 pub use error::ApiError;
-pub use extract::{JSON_BODY_BYTES_MAX_DEFAULT, Ruma, RumaEvenLocked, Scheme, TokenUse, read_json};
+pub use extract::{
+    JSON_BODY_BYTES_MAX_DEFAULT, Ruma, RumaBody, RumaEvenLocked, Scheme, TokenUse, read_json,
+};
 pub use frame::Frame;
 pub use gate::Gate;
 pub use json::JSON_DEPTH_MAX;

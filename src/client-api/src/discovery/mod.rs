@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 /// authenticated media endpoints.
 const VERSIONS: &[&str] = &[
     "r0.6.1", "v1.1", "v1.2", "v1.3", "v1.4", "v1.5", "v1.6", "v1.7", "v1.8", "v1.9", "v1.10",
+    "v1.11",
 ];
 
 /// Where clients and servers are sent by `/.well-known/matrix`.

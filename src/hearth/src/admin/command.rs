@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::cli::{BackupVerb, KeysVerb, ReportVerb, RoomVerb, TokenVerb, UserVerb, Verb};
+use crate::cli::{
+    BackupVerb, KeysVerb, MediaVerb, ReportVerb, RoomVerb, TokenVerb, UserVerb, Verb,
+};
 use crate::error::{Doing, Error, Result};
 
 /// One command, as it goes over the socket.
@@ -53,6 +55,23 @@ pub(crate) enum Command {
     },
     KeysShow,
     KeysRotate,
+    MediaList {
+        user: Option<String>,
+    },
+    MediaShow {
+        uri: String,
+    },
+    MediaDelete {
+        uri: String,
+    },
+    MediaDeleteOfUser {
+        user: String,
+    },
+    MediaQuarantine {
+        uri: String,
+        lift: bool,
+    },
+    MediaSweep,
     BackupCreate {
         folder: PathBuf,
     },
@@ -78,6 +97,7 @@ impl Command {
             Verb::Report(ReportVerb::Remove { number }) => Self::ReportRemove { number: *number },
             Verb::Keys(KeysVerb::Show) => Self::KeysShow,
             Verb::Keys(KeysVerb::Rotate) => Self::KeysRotate,
+            Verb::Media(verb) => of_media(verb)?,
             Verb::Backup(BackupVerb::Create { folder }) => Self::BackupCreate {
                 // The server has another working folder.
                 folder: std::path::absolute(folder).doing("the folder's path is not usable")?,
@@ -85,6 +105,23 @@ impl Command {
             _ => return Err(Error::refused("this is not a command for a running server")),
         })
     }
+}
+
+fn of_media(verb: &MediaVerb) -> Result<Command> {
+    Ok(match verb {
+        MediaVerb::List { user } => Command::MediaList { user: user.clone() },
+        MediaVerb::Show { uri } => Command::MediaShow { uri: uri.clone() },
+        MediaVerb::Delete { uri, user } => match (uri, user) {
+            (Some(uri), None) => Command::MediaDelete { uri: uri.clone() },
+            (None, Some(user)) => Command::MediaDeleteOfUser { user: user.clone() },
+            _ => return Err(Error::refused("name a file or a user")),
+        },
+        MediaVerb::Quarantine { uri, lift } => Command::MediaQuarantine {
+            uri: uri.clone(),
+            lift: *lift,
+        },
+        MediaVerb::Sweep => Command::MediaSweep,
+    })
 }
 
 fn of_user(verb: &UserVerb) -> Result<Command> {

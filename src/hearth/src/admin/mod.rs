@@ -1,6 +1,7 @@
 //! What operators ask of a server: through its socket while it runs, on the store while it does not.
 
 mod command;
+mod media;
 mod operator;
 pub(crate) mod socket;
 
@@ -12,12 +13,19 @@ pub(crate) use self::command::Command;
 pub(crate) use self::operator::Operator;
 use crate::error::{Doing, Error, Result};
 use crate::house::{House, open_store};
+use crate::media::blobs_path;
 
 impl House {
     /// The part that carries out commands.
     pub(crate) fn operator(&self, config: &Config) -> Operator {
         Operator {
             accounts: self.handles.client.accounts.clone(),
+            media: self.handles.client.media.clone(),
+            blobs: config
+                .media
+                .s3
+                .is_none()
+                .then(|| blobs_path(&config.data_dir)),
             rooms: self.handles.client.rooms.clone(),
             store: Arc::clone(&self.store),
             server_name: config.server_name.clone(),

@@ -1,6 +1,7 @@
 //! Carries commands out.
 
 use std::fmt::Write;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use hearth_data::RoomNo;
 use hearth_data::rooms::{self, RoomHead};
 use hearth_data::tables::ROOM_HEADS;
 use hearth_federation::OwnKeys;
+use hearth_media::Media;
 use hearth_rooms::{Report, Reported, Rooms};
 use hearth_store::Backend;
 use hearth_store_rocksdb::RocksBackend;
@@ -19,7 +21,7 @@ use hearth_types::{Clock, Ids, SystemClock};
 use ruma::{OwnedUserId, RoomId, UserId};
 
 use super::Command;
-use crate::backup;
+use crate::backup::{self, Files};
 use crate::error::{Doing, Error, Result};
 use crate::identity;
 
@@ -34,6 +36,9 @@ const ALIASES_SHOWN_MAX: usize = 50;
 #[derive(Clone)]
 pub(crate) struct Operator {
     pub(crate) accounts: Accounts,
+    pub(crate) media: Media,
+    /// Where files are; none if in an object store.
+    pub(crate) blobs: Option<PathBuf>,
     pub(crate) rooms: Rooms,
     pub(crate) store: Arc<RocksBackend>,
     pub(crate) server_name: String,
@@ -70,8 +75,13 @@ impl Operator {
             Command::KeysShow => Ok(format!("{}\n", self.own_keys.document_text())),
             Command::KeysRotate => keys_rotate(&*self.store).await,
             Command::BackupCreate { folder } => {
-                backup::create(&self.store, &self.server_name, &folder).await
+                let files = Files {
+                    media: &self.media,
+                    folder: self.blobs.as_deref(),
+                };
+                backup::create(&self.store, &self.server_name, files, &folder).await
             }
+            command => self.carry_out_on_media(command).await,
         }
     }
 
@@ -102,7 +112,7 @@ impl Operator {
         Ok(format!("position {}\n", snapshot.position()))
     }
 
-    fn user_id(&self, name: &str) -> Result<OwnedUserId> {
+    pub(super) fn user_id(&self, name: &str) -> Result<OwnedUserId> {
         let id = if name.starts_with('@') {
             name.to_owned()
         } else {
