@@ -15,7 +15,7 @@ from aiohttp import web
 from jsonschema import Draft202012Validator
 
 SCHEMAS = Path(__file__).with_name("schemas.json")
-ERROR = "definitions.errors.error"
+ERROR = "errors.error"
 # Headers of one connection, which mean nothing on the next one.
 HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "host"}
 # A long-poll takes no longer than this.

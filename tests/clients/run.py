@@ -16,6 +16,7 @@ import tempfile
 import time
 import traceback
 import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from users import JsUser, NioUser, is_plain_message
 
 MESSAGES = 200
 # So many operations of the client-server API are asked at least, or the check of the answers has seen too little.
-OPERATIONS_MIN = 25
+OPERATIONS_MIN = 45
 PASSWORD = "correct horse battery staple"
 
 
@@ -260,14 +261,34 @@ class Story:
             await user.logout()
             same(await asyncio.to_thread(status, self.url, token), 401, f"whoami of {user.name} with the token after logging out")
 
+    async def tour(self) -> None:
+        """Reads everything else that alice may read, so that these answers are held against their schemas, too."""
+        me, room = quote(self.alice.user_id), quote(self.group_room)
+        event = quote(self.ids[self.late(self.alice)])
+        paths = [
+            "v3/devices", "v3/account/3pid", "v3/joined_rooms", "v3/publicRooms", "v3/pushrules/global/", "v3/voip/turnServer",
+            "v3/login", "v3/thirdparty/protocols", "v3/initialSync", f"v3/profile/{me}", f"v3/profile/{me}/displayname",
+            f"v3/presence/{me}/status", f"v3/user/{me}/account_data/m.direct", f"v3/user/{me}/rooms/{room}/tags",
+            f"v1/room_summary/{room}", f"v3/rooms/{room}/state", f"v3/rooms/{room}/state/m.room.name/", f"v3/rooms/{room}/aliases",
+            f"v3/rooms/{room}/initialSync", f"v3/rooms/{room}/event/{event}", f"v3/rooms/{room}/context/{event}",
+            f"v1/rooms/{room}/relations/{event}", f"v1/rooms/{room}/threads", f"v1/rooms/{room}/hierarchy",
+            f"v1/rooms/{room}/timestamp_to_event?ts=0&dir=f", f"v3/directory/list/room/{room}", "v3/room_keys/version",
+            "v1/media/config", f"v1/mutual_rooms?user_id={quote(self.bob.user_id)}", "v3/nothing-of-this-name",
+        ]
+        for path in paths:
+            answer = await asyncio.to_thread(status, self.url, self.alice.token(), path)
+            assert answer < 500, f"{path}: {answer}"
+
     async def close(self) -> None:
         await asyncio.gather(*(user.close() for user in self.users + self.devices), return_exceptions=True)
 
 
-def status(url: str, token: str) -> int:
-    request = urllib.request.Request(
-        f"{url}/_matrix/client/v3/account/whoami", headers={"Authorization": f"Bearer {token}"}
-    )
+def quote(part: str) -> str:
+    return urllib.parse.quote(part, safe="")
+
+
+def status(url: str, token: str, path: str = "v3/account/whoami") -> int:
+    request = urllib.request.Request(f"{url}/_matrix/client/{path}", headers={"Authorization": f"Bearer {token}"})
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:
             return answer.status
@@ -312,6 +333,7 @@ async def tell(options, folder: Path, report: Report) -> None:
         await check("redact", story.redact())
         await check("page back over everything", story.page_back())
         await check("mark read and see unread counts", story.read_and_count())
+        await check("read everything else", story.tour())
         await check("log out", story.logout())
         await check("every answer was as the specification's schemas say", checker.verdict(OPERATIONS_MIN))
         await check("the server stops on SIGTERM without a panic", stopped(server))
