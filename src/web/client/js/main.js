@@ -1,8 +1,6 @@
 // The beginning: somebody is signed in on this tab and sees the app, or signs in first.
 
-import { Client } from './matrix/client.js';
 import { currentSession, useNone, useSession } from './matrix/sessions.js';
-import { App } from './ui/app.js';
 import { signIn } from './ui/sign-in.js';
 import { applyTheme } from './ui/theme.js';
 import { tell } from './ui/toast.js';
@@ -11,14 +9,25 @@ import { tell } from './ui/toast.js';
 const BASE = location.origin;
 const root = /** @type {HTMLElement} */ (document.getElementById('app'));
 
+/** What only somebody who is signed in needs; the first view does without. */
+function load() {
+  return Promise.all([import('./matrix/client.js'), import('./ui/app.js')]);
+}
+
 /** @param {string} [notice] why somebody has to sign in again */
-function begin(notice = '') {
+async function begin(notice = '') {
   const session = currentSession();
   if (!session) {
     signIn(root, BASE, notice, () => begin());
     return;
   }
   useSession(session.userId);
+  const loaded = await load().catch(() => null);
+  if (!loaded) {
+    tell('Hearth could not be loaded. Reload the page and try again.');
+    return;
+  }
+  const [{ Client }, { App }] = loaded;
   const client = new Client(BASE, session);
   const app = new App(root, client, {
     switchTo: (userId) => {
