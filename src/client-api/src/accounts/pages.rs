@@ -2,6 +2,7 @@
 //! elsewhere, and nothing that a user wrote is shown.
 
 use axum::Router;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRef, Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -75,10 +76,10 @@ struct Form {
 /// GET /_matrix/client/v3/auth/{authType}/fallback/web
 async fn stage_page(
     State(accounts): State<Accounts>,
-    Path(stage): Path<String>,
+    stage: StageName,
     Query(asked): Query<Asked>,
 ) -> Result<Response, ApiError> {
-    let stage = stage_of(&stage)?;
+    let stage = stage_of(stage)?;
     let session = asked
         .session
         .ok_or_else(|| ApiError::missing_param("Missing session"))?;
@@ -95,10 +96,10 @@ async fn stage_page(
 async fn stage_passed(
     State(accounts): State<Accounts>,
     State(gate): State<Gate>,
-    Path(stage): Path<String>,
+    stage: StageName,
     body: Bytes,
 ) -> Result<Response, ApiError> {
-    let stage = stage_of(&stage)?;
+    let stage = stage_of(stage)?;
     let form_sent = parse(&body)?;
     let session = &*form_sent.session;
     let Ok(user) = accounts.uia_session_user(session) else {
@@ -119,8 +120,12 @@ async fn stage_passed(
     })
 }
 
-fn stage_of(name: &str) -> Result<Stage, ApiError> {
-    Stage::from_name(name).ok_or_else(|| ApiError::not_found("There is no page for this stage"))
+/// What is percent-encoded in the path need not be text.
+type StageName = Result<Path<String>, PathRejection>;
+
+fn stage_of(name: StageName) -> Result<Stage, ApiError> {
+    let Path(name) = name.map_err(|_| ApiError::invalid_param("The stage is not UTF-8"))?;
+    Stage::from_name(&name).ok_or_else(|| ApiError::not_found("There is no page for this stage"))
 }
 
 /// A form as browsers send it, which is a query without its question mark.

@@ -60,8 +60,11 @@ async fn load(
     let profile = if user.server_name() == federation.server_name() {
         accounts.profile(user).await.map_err(accounts_error)?
     } else {
-        let asked = federation.profile(user).await;
-        asked.map_err(|error| remote_error(&error))?
+        match federation.profile(user).await {
+            // Whom this server does not talk to, it knows nothing about.
+            Err(hearth_federation::Error::NotAllowed(_)) => None,
+            asked => asked.map_err(|error| remote_error(&error))?,
+        }
     };
     profile.ok_or_else(|| ApiError::not_found("Unknown user"))
 }

@@ -41,11 +41,18 @@ pub(super) fn api_error(error: Error) -> ApiError {
             ApiError::forbidden("This link is not previewed")
         }
         Error::Preview(_) => bad_gateway("M_UNKNOWN", "The link could not be fetched"),
+        // Of a server that this one does not talk to there are no files.
+        Error::Remote(cause) if is_not_allowed(&*cause) => ApiError::not_found("No such file"),
         Error::Remote(_) => bad_gateway("M_UNKNOWN", "The other server did not give the file"),
         Error::RemoteTooLarge => bad_gateway("M_TOO_LARGE", "The other server's file is too large"),
         error @ Error::Busy => ApiError::unavailable(&error),
         error @ (Error::Blobs(_) | Error::Damaged | Error::Store(_)) => ApiError::internal(&error),
     }
+}
+
+fn is_not_allowed(cause: &(dyn std::error::Error + 'static)) -> bool {
+    let cause = cause.downcast_ref();
+    matches!(cause, Some(hearth_federation::Error::NotAllowed(_)))
 }
 
 fn bad_gateway(errcode: &str, message: &str) -> ApiError {

@@ -128,6 +128,10 @@ async fn pages_for_unknown_sessions_and_stages_are_no_pages() {
         assert_eq!(response.status(), expected, "{line} {text}");
         assert!(!text.contains("<x>"), "{text}");
     }
+    let line = "GET /_matrix/client/v3/auth/%FF/fallback/web?session=x";
+    let (response, text) = fetch(&api, line, "").await;
+    assert_eq!(response.status(), 400);
+    assert!(text.contains("M_INVALID_PARAM"), "{text}");
 }
 
 #[tokio::test]
