@@ -40,7 +40,12 @@ pub(crate) async fn of(
     json.begin_object();
     if let Some(edit) = edit(room, viewer, event, &rows).await? {
         json.key("m.replace");
-        json.raw(rendering.with_relations(room, &edit, None).await?.get());
+        json.raw(
+            rendering
+                .with_relations(room, viewer, &edit, None)
+                .await?
+                .get(),
+        );
         has_any = true;
     }
     if let Some(thread) = thread(rendering, room, viewer, (event, &rows)).await? {
@@ -138,7 +143,12 @@ async fn thread(
     json.begin_object();
     json.key("latest_event");
     let edits = edits_of(rendering, room, viewer, &latest).await?;
-    json.raw(rendering.with_relations(room, &latest, edits).await?.get());
+    json.raw(
+        rendering
+            .with_relations(room, viewer, &latest, edits)
+            .await?
+            .get(),
+    );
     json.key("count");
     json.number(count);
     json.key("current_user_participated");
@@ -161,7 +171,12 @@ async fn edits_of(
     let mut json = JsonWriter::new();
     json.begin_object();
     json.key("m.replace");
-    json.raw(rendering.with_relations(room, &edit, None).await?.get());
+    json.raw(
+        rendering
+            .with_relations(room, viewer, &edit, None)
+            .await?
+            .get(),
+    );
     json.end_object();
     Ok(Some(json.finish_raw()))
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hearth_data::accounts::users;
 use hearth_data::rooms;
 use hearth_event::client::{self, Unsigned};
-use hearth_event::visibility::Membership;
+use hearth_event::visibility::{Membership, Visibility};
 use hearth_event::{Pdu, client as client_format, redact};
 use hearth_types::UnixMs;
 use serde_json::value::RawValue;
@@ -47,13 +47,14 @@ impl Rendering<'_> {
         event: &Event,
     ) -> Result<Box<RawValue>> {
         let relations = bundle::of(self, room, viewer, event).await?;
-        self.with_relations(room, event, relations).await
+        self.with_relations(room, viewer, event, relations).await
     }
 
     /// An event with these aggregations.
     pub(crate) async fn with_relations(
         &self,
         room: &RoomReader<'_>,
+        viewer: &Viewer,
         event: &Event,
         relations: Option<Box<RawValue>>,
     ) -> Result<Box<RawValue>> {
@@ -68,6 +69,10 @@ impl Rendering<'_> {
         let mut unsigned = self.unsigned(event);
         unsigned.membership = Some(membership.as_str().to_owned());
         unsigned.relations = relations;
+        // In the room she knew all of its state, and of herself she is always told.
+        if !own && membership != Membership::Join && !sees_replaced(room, viewer, event).await? {
+            unsigned.prev_content = None;
+        }
         if membership != Membership::Join
             && is_erased(room, &event.pdu, self.reader.user.as_str()).await?
         {
@@ -89,7 +94,7 @@ impl Rendering<'_> {
     }
 
     fn unsigned(&self, event: &Event) -> Unsigned {
-        let (replaces_state, prev_content) = event.replaced.clone().unzip();
+        let replaced = event.replaced.as_ref();
         let is_sender = event.pdu.sender() == self.reader.user;
         let txn = event.row.txn.as_ref().filter(|txn| {
             let device = self.reader.device.as_ref();
@@ -98,8 +103,8 @@ impl Rendering<'_> {
         Unsigned {
             age: Some(self.age(&event.pdu)),
             transaction_id: txn.map(|txn| txn.txn_id.clone()),
-            prev_content,
-            replaces_state,
+            prev_content: replaced.map(|replaced| replaced.content.clone()),
+            replaces_state: replaced.map(|replaced| replaced.event_id.clone()),
             redacted_because: event.redaction.as_ref().map(|redaction| {
                 let unsigned = Unsigned {
                     age: Some(self.age(redaction)),
@@ -133,6 +138,22 @@ impl Rendering<'_> {
     fn age(&self, pdu: &Pdu) -> i64 {
         let (now, sent) = (self.now.0, pdu.origin_server_ts().0);
         now.cast_signed().saturating_sub(sent.cast_signed())
+    }
+}
+
+/// Whether somebody who was not in the room may see what an event took the place of: if anybody might look into the room,
+/// or as an event of its own. `prev_content` is for those who have "permission to see the previous content".
+async fn sees_replaced(room: &RoomReader<'_>, viewer: &Viewer, event: &Event) -> Result<bool> {
+    let Some(replaced) = &event.replaced else {
+        return Ok(true);
+    };
+    let facts = room.facts(event.row.state_before).await?;
+    if facts.visibility == Visibility::WorldReadable {
+        return Ok(true);
+    }
+    match room.event(replaced.event).await? {
+        Some(replaced) => viewer.sees(room, &replaced).await,
+        None => Ok(false),
     }
 }
 

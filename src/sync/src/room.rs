@@ -64,6 +64,14 @@ impl RoomCaches {
     }
 }
 
+/// A state event that another one took the place of.
+#[derive(Debug)]
+pub(crate) struct Replaced {
+    pub(crate) event: EventNo,
+    pub(crate) event_id: OwnedEventId,
+    pub(crate) content: Box<RawValue>,
+}
+
 /// An event with what clients are shown along with it.
 #[derive(Debug)]
 pub(crate) struct Event {
@@ -71,7 +79,7 @@ pub(crate) struct Event {
     pub(crate) row: EventRow,
     pub(crate) pdu: Pdu,
     /// The state event that this one replaced.
-    pub(crate) replaced: Option<(OwnedEventId, Box<RawValue>)>,
+    pub(crate) replaced: Option<Replaced>,
     /// The redaction that took its content away.
     pub(crate) redaction: Option<Pdu>,
     /// The root of its thread, once asked for.
@@ -196,11 +204,7 @@ impl<'a> RoomReader<'a> {
         })))
     }
 
-    async fn replaced(
-        &self,
-        row: &EventRow,
-        pdu: &Pdu,
-    ) -> Result<Option<(OwnedEventId, Box<RawValue>)>> {
+    async fn replaced(&self, row: &EventRow, pdu: &Pdu) -> Result<Option<Replaced>> {
         let Some((kind, state_key)) = pdu.state_key_pair() else {
             return Ok(None);
         };
@@ -211,9 +215,10 @@ impl<'a> RoomReader<'a> {
         let Some(before) = before else {
             return Ok(None);
         };
-        Ok(self.stored(before).await?.map(|(_, row, pdu)| {
-            let content = pdu.content().to_owned();
-            (row.event_id, content)
+        Ok(self.stored(before).await?.map(|(_, row, pdu)| Replaced {
+            event: before,
+            event_id: row.event_id,
+            content: pdu.content().to_owned(),
         }))
     }
 

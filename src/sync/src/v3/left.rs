@@ -16,7 +16,7 @@ use crate::viewer::Viewer;
 use crate::{Result, Token};
 
 /// The room's section; `None` if the leave cannot be read, or the user asked to have the room forgotten and her client
-/// does not take her for joined.
+/// does not show her as joined, invited or knocking.
 pub(super) async fn section(
     round: &Round<'_>,
     reader: &RoomReader<'_>,
@@ -28,14 +28,18 @@ pub(super) async fn section(
     let viewer = Viewer::left(reader, round.user(), row.event).await?;
     let since = round.since.map(|since| since.position);
     // What she was when the client last looked, and what she was before she left.
-    let was_joined = match since {
+    let known_as = match since {
         Some(since) => {
             let before = rooms::state_at(reader.snapshot, reader.no, since).await?;
-            reader.member(before, round.user()).await?.membership == Membership::Join
+            reader.member(before, round.user()).await?.membership
         }
-        None => false,
+        None => Membership::Leave,
     };
-    if row.forgotten && !was_joined {
+    let was_joined = known_as == Membership::Join;
+    // Of a room on other servers alone it is not known what she was: the client may still show an invite.
+    let may_be_shown = matches!(known_as, Membership::Invite | Membership::Knock)
+        || (since.is_some() && leave.place.is_none());
+    if row.forgotten && !was_joined && !may_be_shown {
         return Ok(None);
     }
     let left_from = reader.member(leave.row.state_before, round.user()).await?;
@@ -53,10 +57,13 @@ pub(super) async fn section(
         return Ok(None);
     }
     let (timeline, state) = match viewer {
-        Some(viewer) if was_joined || left_from.membership == Membership::Join || is_untold => {
+        Some(viewer)
+            if was_joined
+                || (!row.forgotten && (left_from.membership == Membership::Join || is_untold)) =>
+        {
             whole(round, reader, (&viewer, &leave, was_joined)).await?
         }
-        // She saw nothing of the room: an invite that was rejected, a ban of somebody outside.
+        // She saw nothing of the room, or wants to know nothing of it: an invite that was rejected, a ban of somebody outside.
         _ => (only_leave(round, reader, &leave).await?, Vec::new()),
     };
     let mut json = JsonWriter::new();
@@ -127,7 +134,13 @@ async fn only_leave(
     let (mut events, mut rendered) = (Vec::new(), Vec::new());
     if is_wanted {
         let rendering = round.rendering();
-        rendered.push(rendering.with_relations(reader, leave, None).await?);
+        // Her own event: what else she may see makes no difference.
+        let viewer = Viewer::joined(round.user());
+        rendered.push(
+            rendering
+                .with_relations(reader, &viewer, leave, None)
+                .await?,
+        );
         events.push(leave.clone());
     }
     Ok(Timeline {

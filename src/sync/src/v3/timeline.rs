@@ -127,7 +127,9 @@ async fn finish(
         // What relates to an event comes after it: the newest one of the room cannot have any.
         let is_newest = index + 1 == events.len() && is_newest_of_room(round, reader, event);
         rendered.push(if is_newest {
-            rendering.with_relations(reader, event, None).await?
+            rendering
+                .with_relations(reader, viewer, event, None)
+                .await?
         } else {
             rendering.event(reader, viewer, event).await?
         });

@@ -41,7 +41,8 @@ fn run(steps: Vec<Step>) {
 #[test]
 fn incremental_answers_add_up_in_histories_that_once_failed() {
     use Step::{
-        Ban, Check, Ignore, Invite, Join, Kick, Leave, Redact, Say, State, Sync, Visibility,
+        Ban, Check, Forget, Ignore, Invite, Join, Kick, Leave, Redact, Rename, Say, State, Sync,
+        Visibility,
     };
     let asking = Asking {
         limit: 2,
@@ -49,7 +50,7 @@ fn incremental_answers_add_up_in_histories_that_once_failed() {
         full_state: false,
         lost: 0,
     };
-    let histories: [&[Step]; 10] = [
+    let histories: [&[Step]; 13] = [
         // A visibility that the newcomer may not see, after one that she may.
         &[Visibility(1, 1), Join(3, 1)],
         &[Join(1, 1), Check, Kick(1, 1), Invite(1, 1)],
@@ -85,6 +86,11 @@ fn incremental_answers_add_up_in_histories_that_once_failed() {
             Sync(2, asking),
             Check,
         ],
+        &[Invite(3, 1), Check, Leave(3, 1), Forget(3, 1)],
+        // Who may see the kick may not see what the kicked one was called.
+        &[Rename(2, 1), Visibility(1, 2), Kick(2, 1), Join(3, 1)],
+        // Nor what the topic was before.
+        &[State(1, 0), Visibility(1, 2), State(1, 0), Join(3, 1)],
     ];
     for steps in histories {
         run(steps.to_vec());
@@ -107,7 +113,7 @@ fn config() -> ProptestConfig {
             false => SHRINK_ITERS_MAX,
         },
         // Without a wish for more, the same histories each time, so that a run says something of the change at hand.
-        // PROPTEST_CASES=400 has fresh ones, and still finds what is not mended: an invite left and forgotten in one gap.
+        // PROPTEST_CASES=400 has fresh ones.
         rng_seed: match is_set("PROPTEST_CASES") {
             true => default.rng_seed,
             false => RngSeed::Fixed(SEED),
