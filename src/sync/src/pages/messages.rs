@@ -43,7 +43,8 @@ async fn fill(inner: &Inner, ask: &MessagesAsk, limit: usize) -> Result<()> {
     Ok(())
 }
 
-/// A page of history.
+/// A page of history. It has an `end` if it has events or if more may lie beyond: only an empty page is the last one
+/// (client-server API, "GET /messages").
 pub(crate) async fn messages(inner: &Inner, ask: MessagesAsk) -> Result<Bytes> {
     let filter = filter(ask.filter.as_deref())?;
     let limit = limit_within(ask.page.limit.or(filter.limit), LIMIT_DEFAULT, LIMIT_MAX);

@@ -149,29 +149,28 @@ struct Walk {
 struct Walked {
     /// In the direction of the walk.
     events: Vec<Arc<Event>>,
-    /// The gap up to which all was looked through, if something may lie beyond.
+    /// The gap up to which all was looked through; `None` if nothing was found and nothing lies beyond.
     end: Option<Place>,
 }
 
 /// Looks through a room's history until there are as many events as wanted.
 async fn walk(open: &Open<'_>, filter: &EventFilter, walk: Walk) -> Result<Walked> {
     let (snapshot, room) = (open.room.snapshot, open.room.no);
-    let mut walked = Walked {
-        events: Vec::new(),
-        end: None,
-    };
+    let mut events = Vec::new();
     let (mut from, mut to) = (walk.from, walk.to.min(open.viewer.until));
     let mut scanned = 0;
     let page = walk.limit.clamp(1, LOADED_AT_ONCE);
-    while from < to {
+    let mut may_go_on = false;
+    'pages: while from < to {
         let rows = match walk.direction {
             Direction::Backward => timeline::backward(snapshot, room, from, to, page).await?,
             Direction::Forward => timeline::forward(snapshot, room, from, to, page).await?,
         };
         let is_last = rows.len() < page;
         for placed in rows {
-            if walked.events.len() >= walk.limit || scanned >= SCANNED_MAX {
-                return Ok(ended(walked, walk.direction, (from, to)));
+            if events.len() >= walk.limit || scanned >= SCANNED_MAX {
+                may_go_on = true;
+                break 'pages;
             }
             scanned += 1;
             match walk.direction {
@@ -181,28 +180,25 @@ async fn walk(open: &Open<'_>, filter: &EventFilter, walk: Walk) -> Result<Walke
             if let Some(event) = open.room.placed(placed).await?
                 && open.wants(filter, &event).await?
             {
-                walked.events.push(event);
+                events.push(event);
             }
         }
         if is_last {
-            return Ok(walked);
+            break;
         }
-        if walked.events.len() >= walk.limit || scanned >= SCANNED_MAX {
-            return Ok(ended(walked, walk.direction, (from, to)));
+        may_go_on = events.len() >= walk.limit || scanned >= SCANNED_MAX;
+        if may_go_on {
+            break;
         }
     }
-    Ok(walked)
-}
-
-fn ended(walked: Walked, direction: Direction, (from, to): (Place, Place)) -> Walked {
-    let end = match direction {
+    let end = match walk.direction {
         Direction::Backward => to,
         Direction::Forward => from,
     };
-    Walked {
-        end: Some(end),
-        ..walked
-    }
+    Ok(Walked {
+        end: Some(end).filter(|_| may_go_on || !events.is_empty()),
+        events,
+    })
 }
 
 /// The member events of the senders of events in a state, for lazy loading.

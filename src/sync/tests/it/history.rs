@@ -172,6 +172,33 @@ async fn history_for_members_only_hides_what_was_before_the_join() {
 }
 
 #[tokio::test]
+async fn a_page_with_events_has_an_end_and_the_empty_one_after_it_has_none() {
+    let house = House::new();
+    let room = house.room_of(&["ann"]).await;
+    house.say("ann", &room, "0").await;
+    house.say("ann", &room, "1").await;
+    for (direction, expected) in [
+        (Direction::Backward, ["1", "0"]),
+        (Direction::Forward, ["0", "1"]),
+    ] {
+        let whole = messages(&house, "ann", &room, page(direction, None, 50)).await;
+        let whole = whole.unwrap();
+        assert_eq!(bodies(&whole["chunk"]), expected);
+        assert!(whole["end"].is_string(), "{whole}");
+        let beyond = page(direction, Some(&whole["end"]), 50);
+        let beyond = messages(&house, "ann", &room, beyond).await.unwrap();
+        assert_eq!(beyond["chunk"], json!([]));
+        assert!(beyond.get("end").is_none(), "{beyond}");
+    }
+    // What is said later is found from there.
+    let newest = messages(&house, "ann", &room, page(Direction::Forward, None, 50)).await;
+    house.say("ann", &room, "2").await;
+    let later = page(Direction::Forward, Some(&newest.unwrap()["end"]), 50);
+    let later = messages(&house, "ann", &room, later).await.unwrap();
+    assert_eq!(bodies(&later["chunk"]), ["2"]);
+}
+
+#[tokio::test]
 async fn context_shows_both_sides_of_an_event() {
     let house = House::new();
     let room = house.room_of(&["ann", "bob"]).await;
