@@ -1,6 +1,8 @@
 //! What a user may see of a room (client-server API, "Room History Visibility").
 
-use hearth_data::{Place, StateId, members, timeline};
+use std::collections::HashSet;
+
+use hearth_data::{EventNo, Place, StateId, members, rooms, timeline};
 use hearth_event::visibility::{Membership, Viewpoint, Visibility, is_visible};
 use hearth_store::Position;
 use ruma::events::room::member::MembershipState;
@@ -61,7 +63,7 @@ impl Viewer {
     }
 
     async fn passer_by(reader: &RoomReader<'_>, user: &str) -> Result<Self> {
-        let head = hearth_data::rooms::head(reader.snapshot, reader.no).await?;
+        let head = rooms::head(reader.snapshot, reader.no).await?;
         let head = head.ok_or(Error::NotInRoom)?;
         let facts = reader.facts(head.state).await?;
         if facts.visibility != Visibility::WorldReadable {
@@ -118,6 +120,45 @@ impl Viewer {
             Some(last) if event.place.is_none_or(|place| place >= self.joined_until) => last,
             _ => event.row.state_after,
         }
+    }
+
+    /// The events of a past state that she may know. If she was in the room then, or anybody might look into it, these are
+    /// all. Otherwise what had been replaced when she came was never told to her, unless she sees the event itself.
+    pub(crate) async fn known_of(
+        &self,
+        reader: &RoomReader<'_>,
+        state: StateId,
+        events: impl IntoIterator<Item = EventNo>,
+    ) -> Result<HashSet<EventNo>> {
+        let mut known: HashSet<EventNo> = events.into_iter().collect();
+        if known.is_empty() {
+            return Ok(known);
+        }
+        let facts = reader.facts(state).await?;
+        let member = reader.member(state, &self.user).await?;
+        if member.membership == Membership::Join || facts.visibility == Visibility::WorldReadable {
+            return Ok(known);
+        }
+        let last = match self.last_state {
+            Some(last) => last,
+            None => {
+                let head = rooms::head(reader.snapshot, reader.no).await?;
+                head.map_or(StateId::EMPTY, |head| head.state)
+            }
+        };
+        for change in reader.view().diff(last, state).await? {
+            let Some(replaced) = change.after.filter(|event| known.contains(event)) else {
+                continue;
+            };
+            let is_seen = match reader.event(replaced).await? {
+                Some(event) => self.sees(reader, &event).await?,
+                None => false,
+            };
+            if !is_seen {
+                known.remove(&replaced);
+            }
+        }
+        Ok(known)
     }
 
     /// Whether she may see an event.

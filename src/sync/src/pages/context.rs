@@ -75,13 +75,16 @@ pub(crate) async fn context(inner: &Inner, ask: ContextAsk) -> Result<Bytes> {
 /// The state at the last event shown; with lazy loading without members.
 async fn state(open: &Open<'_>, filter: &EventFilter, last: &Event) -> Result<Vec<Box<RawValue>>> {
     let view = open.room.view();
+    let at = open.viewer.state_after(last);
     let entries = if filter.lazy_load_members {
-        view.entries_without_type(open.viewer.state_after(last), "m.room.member")
-            .await?
+        view.entries_without_type(at, "m.room.member").await?
     } else {
-        view.entries(open.viewer.state_after(last)).await?
+        view.entries(at).await?
     };
-    let numbers: Vec<_> = entries.into_iter().map(|entry| entry.event).collect();
+    let numbers = entries.into_iter().map(|entry| entry.event);
+    let known = open.viewer.known_of(&open.room, at, numbers).await?;
+    let mut numbers: Vec<_> = known.into_iter().collect();
+    numbers.sort_unstable();
     let mut state = Vec::with_capacity(numbers.len());
     for page in numbers.chunks(STATE_AT_ONCE) {
         for row in timeline::events(open.room.snapshot, open.room.no, page).await? {

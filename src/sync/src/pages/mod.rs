@@ -216,7 +216,9 @@ async fn senders(
     users.dedup();
     let keys: Vec<_> = users.iter().map(|user| ("m.room.member", *user)).collect();
     let numbers = open.room.view().lookup_many(state, &keys).await?;
-    for number in numbers.into_iter().flatten() {
+    let numbers = numbers.into_iter().flatten();
+    let known = open.viewer.known_of(&open.room, state, numbers);
+    for number in known.await? {
         if let Some((_, _, pdu)) = open.room.stored(number).await? {
             found.insert(number, open.rendering().state(&pdu));
         }

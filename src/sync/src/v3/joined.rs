@@ -63,7 +63,7 @@ pub(super) async fn section(
         told.forget_room(reader.no);
     }
     let is_full = is_new || round.state_wanted == StateWanted::Full;
-    let (summary, state) = described(round, reader, (&timeline, states), is_full).await?;
+    let (summary, state) = described(round, reader, &viewer, (&timeline, states), is_full).await?;
     let (ephemeral, has_own_receipt) = ephemeral::section(round, reader, since).await?;
     let data = room_data(round, reader, ask.data, is_new).await?;
     let counts = counts(round, reader, &viewer).await?;
@@ -101,6 +101,7 @@ pub(super) async fn section(
 async fn described(
     round: &Round<'_>,
     reader: &RoomReader<'_>,
+    viewer: &Viewer,
     (timeline, states): (&Timeline, StateStretch<StateId>),
     is_full: bool,
 ) -> Result<(Option<Summary>, Vec<Box<RawValue>>)> {
@@ -118,6 +119,7 @@ async fn described(
         },
         heroes: heroes.unwrap_or_default(),
         is_full,
+        viewer,
     };
     let state = state::section(round, reader, &timeline.events, ask).await?;
     Ok((summary, state))

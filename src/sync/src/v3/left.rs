@@ -119,6 +119,7 @@ async fn whole(
         stretch: StateStretch { before, start, end },
         heroes: &[],
         is_full: before.is_none(),
+        viewer,
     };
     let state = state::section(round, reader, &timeline.events, ask).await?;
     Ok((timeline, state))

@@ -12,6 +12,7 @@ use super::Round;
 use crate::Result;
 use crate::ask::StateUntil;
 use crate::room::{Event, RoomReader};
+use crate::viewer::Viewer;
 
 /// How many state events are loaded at once.
 const EVENTS_AT_ONCE: usize = 512;
@@ -35,6 +36,7 @@ pub(super) struct StateAsk<'a> {
     pub(super) heroes: &'a [String],
     /// The client gets the whole state.
     pub(super) is_full: bool,
+    pub(super) viewer: &'a Viewer,
 }
 
 /// The field in which the section stands.
@@ -70,6 +72,13 @@ pub(super) async fn section(
         members.into_keys().collect()
     } else {
         Vec::new()
+    };
+    let numbers = match round.state_until {
+        StateUntil::TimelineStart => {
+            let start = ask.stretch.start;
+            ask.viewer.known_of(reader, start, numbers).await?
+        }
+        StateUntil::TimelineEnd => numbers,
     };
     let mut rendered = Vec::with_capacity(numbers.len());
     let mut told: HashSet<String> = told.into_iter().collect();
