@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Encrypted chats: two unpatched clients verify each other and write while the server is killed with -9; a new device reads all.
 
-matrix-js-sdk with its Rust crypto runs encrypted.mjs; this program starts, kills and restarts the server. `--long`: 500 messages, ten kills.
+matrix-js-sdk with its Rust crypto runs encrypted.mjs; this program starts, kills and restarts the server, and holds every answer against the
+specification's schemas (checker.py). `--long`: 500 messages, ten kills.
 """
 
 import argparse
@@ -13,15 +14,18 @@ import tempfile
 import time
 from pathlib import Path
 
-from server import Server
+from checker import Checker
+from server import Server, free_port
 
 HERE = Path(__file__).resolve().parent
 SECONDS_MAX = 1_200
+# So many operations of the client-server API are asked at least, or the check of the answers has seen too little.
+OPERATIONS_MIN = 20
 
 
-async def story(server: Server, messages: int, kills: int, log: Path) -> int:
+async def story(server: Server, url: str, messages: int, kills: int, log: Path) -> int:
     node = os.environ.get("HEARTH_TEST_NODE", "node")
-    arguments = [server.url, str(time.time_ns())[-9:], str(messages), str(kills)]
+    arguments = [url, str(time.time_ns())[-9:], str(messages), str(kills)]
     with log.open("wb") as stderr:
         process = await asyncio.create_subprocess_exec(
             node, str(HERE / "encrypted.mjs"), *arguments, stdout=asyncio.subprocess.PIPE, stderr=stderr
@@ -55,12 +59,18 @@ async def main() -> int:
     messages, kills = (500, 10) if arguments.long else (40, 2)
     with tempfile.TemporaryDirectory(prefix="hearth-encrypted-") as folder:
         server = Server(arguments.binary, Path(folder))
+        # Everything that the clients ask passes the checker.
+        checker = Checker(server.url, free_port())
         await server.start()
+        await checker.start()
         try:
             status = await asyncio.wait_for(
-                story(server, messages, kills, Path(folder) / "clients.log"), SECONDS_MAX
+                story(server, checker.url, messages, kills, Path(folder) / "clients.log"), SECONDS_MAX
             )
+            if status == 0:
+                await checker.verdict(OPERATIONS_MIN)
         finally:
+            await checker.stop()
             await server.stop()
         if server.panics():
             print(f"FAILED  the server panicked:\n{server.log_end()}")
