@@ -95,3 +95,19 @@ build_server() {
     cargo build --release --locked -p hearth
     export HEARTH_BIN="$CARGO_TARGET_DIR/release/hearth"
 }
+
+# A real Synapse in a virtual environment of its own; its Python is $synapse_python.
+ensure_synapse() {
+    local venv=$cache_dir/interop/venv list=tests/interop/requirements.txt
+    has openssl || apt_install openssl
+    has python3 || apt_install python3 python3-venv
+    if ! cmp -s "$list" "$venv/requirements.txt"; then
+        note "installing Synapse from PyPI"
+        rm -rf "$venv"
+        mkdir -p "$(dirname "$venv")"
+        python3 -m venv "$venv"
+        "$venv/bin/pip" install --quiet --disable-pip-version-check -r "$list" || fail "could not install Synapse; is PyPI reachable?"
+        cp "$list" "$venv/requirements.txt"
+    fi
+    synapse_python=$venv/bin/python
+}

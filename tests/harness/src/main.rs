@@ -89,6 +89,9 @@ struct Bench {
     /// Its process id.
     #[arg(long)]
     peer_pid: Option<u32>,
+    /// Measure these two homeservers, which federate, in the part `federation`: URL=PID,URL=PID.
+    #[arg(long, value_delimiter = ',', value_parser = peer)]
+    peers: Vec<(String, u32)>,
     /// Write the figures here as JSON, too.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -142,6 +145,17 @@ async fn run(arguments: Arguments) -> Result<bool> {
     Ok(report.close())
 }
 
+/// `http://127.0.0.1:8008=4711`.
+fn peer(written: &str) -> std::result::Result<(String, u32), String> {
+    let (url, pid) = written
+        .rsplit_once('=')
+        .ok_or("a peer is written as URL=PID")?;
+    let pid = pid
+        .parse()
+        .map_err(|error| format!("`{pid}` is no process id: {error}"))?;
+    Ok((url.to_owned(), pid))
+}
+
 impl CrashTest {
     fn disk(&self) -> DiskKind {
         match (self.lose_unsynced, self.expect_loss) {
@@ -178,6 +192,7 @@ impl Bench {
             },
             runs: self.runs.unwrap_or(if self.quick { 3 } else { 5 }),
             peer: self.peer.zip(self.peer_pid),
+            peers: self.peers,
             json: self.json,
         }
     }

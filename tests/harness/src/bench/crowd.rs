@@ -7,7 +7,10 @@ use std::sync::{
 
 use tokio::task::JoinSet;
 
-use crate::{Result, client::User};
+use crate::{
+    Result,
+    client::{Http, User},
+};
 
 use super::target::Target;
 
@@ -16,8 +19,13 @@ const AT_ONCE: usize = 32;
 
 /// Registers so many users.
 pub(super) async fn users(target: &mut Target, count: usize) -> Result<Vec<User>> {
-    let names: Vec<String> = (0..count).map(|_| target.fresh_name()).collect();
-    let http = target.http.clone();
+    let names = (0..count).map(|_| target.fresh_name()).collect();
+    registered(&target.http, names).await
+}
+
+/// Registers users of these names.
+pub(super) async fn registered(http: &Http, names: Vec<String>) -> Result<Vec<User>> {
+    let http = http.clone();
     // Users are alike, so that it does not matter that they come back in another order.
     each(names, 8, move |name| {
         let http = http.clone();

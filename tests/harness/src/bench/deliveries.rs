@@ -91,7 +91,7 @@ pub(super) async fn sends_while_polling(
 }
 
 /// Users who long-poll without end.
-struct Scene {
+pub(super) struct Scene {
     pollers: usize,
     answered: mpsc::UnboundedReceiver<Instant>,
     again: Arc<Barrier>,
@@ -100,7 +100,7 @@ struct Scene {
 }
 
 impl Scene {
-    async fn begin(pollers: &[User]) -> Result<Self> {
+    pub(super) async fn begin(pollers: &[User]) -> Result<Self> {
         let (tell, answered) = mpsc::unbounded_channel();
         let again = Arc::new(Barrier::new(pollers.len() + 1));
         let mut tasks = JoinSet::new();
@@ -124,7 +124,7 @@ impl Scene {
     }
 
     /// Some sends, each delivered to all; the latencies of all deliveries in ms.
-    async fn run(&mut self, sender: &User, room: &str, run: &str) -> Result<Vec<f64>> {
+    pub(super) async fn run(&mut self, sender: &User, room: &str, run: &str) -> Result<Vec<f64>> {
         let mut latencies = Vec::new();
         for number in 0..SENDS {
             self.again.wait().await;

@@ -7,8 +7,10 @@
 mod act;
 mod crowd;
 mod deliveries;
+mod federation;
 mod life;
 mod members;
+mod pair;
 mod rooms;
 mod table;
 mod target;
@@ -47,6 +49,8 @@ pub enum Part {
     Memory,
     /// Start with an empty and a full store.
     Start,
+    /// Two servers: delivery from one to the other, and joins over federation.
+    Federation,
 }
 
 /// What to run.
@@ -60,6 +64,8 @@ pub struct Options {
     pub runs: usize,
     /// Another homeserver, measured with the same load: its URL and process id.
     pub peer: Option<(String, u32)>,
+    /// Two other homeservers that federate, for [`Part::Federation`]: URL and process id of each.
+    pub peers: Vec<(String, u32)>,
     /// Where to write the figures as JSON.
     pub json: Option<PathBuf>,
 }
@@ -83,6 +89,8 @@ pub struct Sizes {
     pub polls: usize,
     /// Requests in one run of a cheap act; sends are a part of it.
     pub requests: usize,
+    /// State events of the room that is joined over federation, and members of the large one.
+    pub federated: [usize; 2],
 }
 
 impl Sizes {
@@ -96,6 +104,7 @@ impl Sizes {
         syncing: 20,
         polls: 100,
         requests: 2_000,
+        federated: [100, 10_000],
     };
     /// Small enough for a look while working; its figures prove nothing about the goals.
     pub const QUICK: Self = Self {
@@ -107,6 +116,7 @@ impl Sizes {
         syncing: 20,
         polls: 50,
         requests: 400,
+        federated: [100, 500],
     };
 }
 
@@ -148,6 +158,7 @@ async fn all_parts(target: &mut Target, folder: &Path, table: &mut Table) -> Res
             Part::State => members::state_bytes(target, folder).await?,
             Part::Memory => life::memory(target)?,
             Part::Start => life::starts(target, folder).await?,
+            Part::Federation => federation::run(&target.options, folder).await?,
         };
         for row in rows {
             eprintln!("  {row}");
