@@ -5,8 +5,8 @@ use crate::{ByteSize, Config, Rate};
 
 /// Room versions that new rooms may have.
 const ROOM_VERSIONS: std::ops::RangeInclusive<u8> = 1..=12;
-/// Less memory than this cannot hold the write buffers.
-const MEMORY_LIMIT_MIN: ByteSize = ByteSize::mebibytes(48);
+/// Less memory than this cannot hold the process and the write buffers.
+const MEMORY_LIMIT_MIN: ByteSize = ByteSize::mebibytes(64);
 
 pub(crate) fn check(config: &Config) -> Result<(), Error> {
     names(config)?;
