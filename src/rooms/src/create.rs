@@ -365,12 +365,14 @@ fn initial_state(
     }
     let is_public = preset == Preset::PublicChat;
     let join_rule = if is_public { "public" } else { "invite" };
-    let guests = if is_public { "forbidden" } else { "can_join" };
-    let presets = [
+    let mut presets = vec![
         seed("m.room.join_rules", "join_rule", join_rule)?,
         seed("m.room.history_visibility", "history_visibility", "shared")?,
-        seed("m.room.guest_access", "guest_access", guests)?,
     ];
+    if !is_public {
+        // Without the event guests are kept out, which is what the public preset asks for.
+        presets.push(seed("m.room.guest_access", "guest_access", "can_join")?);
+    }
     let is_set = |kind: &str, key: &str| {
         let mut initial = room.initial_state.iter();
         initial.any(|state| state.kind == kind && state.state_key == key)

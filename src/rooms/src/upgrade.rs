@@ -178,7 +178,10 @@ impl Reader {
         content.insert("room_version".to_owned(), version.as_str().into());
         let mut predecessor =
             Object::from([("room_id".to_owned(), self.head.room_id.as_str().into())]);
-        if let Some(last) = self.head.extremities.first() {
+        // From version 12 on it is the room's id alone that says which room it was.
+        if !rules.room_create_event_id_as_room_id
+            && let Some(last) = self.head.extremities.first()
+        {
             predecessor.insert("event_id".to_owned(), last.event_id.as_str().into());
         }
         content.insert("predecessor".to_owned(), Value::Object(predecessor));

@@ -34,7 +34,6 @@ async fn events_of_a_new_room_come_in_the_order_of_the_specification_and_in_one_
         "m.room.canonical_alias",
         "m.room.join_rules",
         "m.room.history_visibility",
-        "m.room.guest_access",
         "m.room.encryption",
         "m.room.name",
         "m.room.topic",
@@ -118,6 +117,9 @@ async fn presets_set_the_rules_and_initial_state_wins_over_them() {
         .await
         .expect("a rule");
     assert_eq!(guests, json!({"guest_access": "can_join"}));
+    let open = house.public_room("alice").await;
+    let guests = house.state("alice", &open, "m.room.guest_access").await;
+    assert!(matches!(guests, Err(Error::NoSuchState)), "{guests:?}");
     let room = NewRoom {
         initial_state: vec![InitialState {
             kind: "m.room.join_rules".to_owned(),
@@ -424,6 +426,8 @@ async fn an_upgrade_moves_state_and_aliases_and_closes_the_old_room() {
             .await
             .expect("an event");
         assert_eq!(create["predecessor"]["room_id"], old.as_str());
+        let names_event = create["predecessor"].get("event_id").is_some();
+        assert_eq!(names_event, to != "12", "{to}");
         assert_eq!(create["room_version"], to);
         let tombstone = house
             .state("alice", &old, "m.room.tombstone")
