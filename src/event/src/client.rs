@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use ruma::OwnedEventId;
+use ruma::{OwnedEventId, OwnedUserId};
 use serde_json::value::RawValue;
 
 use crate::Pdu;
@@ -19,6 +19,8 @@ pub struct Unsigned {
     pub prev_content: Option<Box<RawValue>>,
     /// The state event that this one replaced.
     pub replaces_state: Option<OwnedEventId>,
+    /// Who sent that one. Not in the specification, but clients are used to it.
+    pub prev_sender: Option<OwnedUserId>,
     /// The redaction, in the client format, if the event was redacted.
     pub redacted_because: Option<Box<RawValue>>,
     /// The reading user's membership at the event.
@@ -37,6 +39,10 @@ impl Unsigned {
             ("membership", self.membership.as_ref().map(quoted)),
             ("m.relations", self.relations.as_deref().map(raw)),
             ("prev_content", self.prev_content.as_deref().map(raw)),
+            (
+                "prev_sender",
+                self.prev_sender.as_ref().map(|id| quote(id.as_str())),
+            ),
             (
                 "redacted_because",
                 self.redacted_because.as_deref().map(raw),

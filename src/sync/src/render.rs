@@ -105,6 +105,7 @@ impl Rendering<'_> {
             transaction_id: txn.map(|txn| txn.txn_id.clone()),
             prev_content: replaced.map(|replaced| replaced.content.clone()),
             replaces_state: replaced.map(|replaced| replaced.event_id.clone()),
+            prev_sender: replaced.map(|replaced| replaced.sender.clone()),
             redacted_because: event.redaction.as_ref().map(|redaction| {
                 let unsigned = Unsigned {
                     age: Some(self.age(redaction)),

@@ -11,7 +11,7 @@ use hearth_event::push::PushEvent;
 use hearth_event::visibility::{Membership, Visibility};
 use hearth_event::{Pdu, PowerLevels, RoomVersion};
 use hearth_store::Snapshot;
-use ruma::{OwnedEventId, OwnedRoomId};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::sync::OnceCell;
@@ -69,6 +69,7 @@ impl RoomCaches {
 pub(crate) struct Replaced {
     pub(crate) event: EventNo,
     pub(crate) event_id: OwnedEventId,
+    pub(crate) sender: OwnedUserId,
     pub(crate) content: Box<RawValue>,
 }
 
@@ -218,6 +219,7 @@ impl<'a> RoomReader<'a> {
         Ok(self.stored(before).await?.map(|(_, row, pdu)| Replaced {
             event: before,
             event_id: row.event_id,
+            sender: pdu.sender().to_owned(),
             content: pdu.content().to_owned(),
         }))
     }
