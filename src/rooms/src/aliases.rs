@@ -50,6 +50,15 @@ impl Rooms {
         })
     }
 
+    /// Where an alias of any server leads, asked of its server.
+    pub async fn find_alias(&self, alias: &RoomAliasId) -> Result<AliasTarget> {
+        if alias.server_name() == self.server_name() {
+            return self.resolve_alias(alias).await;
+        }
+        let (room_id, servers) = self.resolve_anywhere(alias).await?;
+        Ok(AliasTarget { room_id, servers })
+    }
+
     /// Makes an alias lead to a room in which its maker is.
     pub async fn put_alias(
         &self,

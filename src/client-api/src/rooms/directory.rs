@@ -53,7 +53,7 @@ async fn alias(
     State(rooms): State<Rooms>,
     request: Ruma<get_alias::v3::Request>,
 ) -> Result<RawJson, ApiError> {
-    let target = rooms.resolve_alias(&request.body.room_alias).await;
+    let target = rooms.find_alias(&request.body.room_alias).await;
     let target = target.map_err(rooms_error)?;
     Ok(answer(
         &json!({ "room_id": target.room_id, "servers": target.servers }),
