@@ -78,6 +78,14 @@ pub enum Change {
         /// The user.
         user: String,
     },
+    /// A live event of a user here that another server has taken over, to tell all others of it: a join by `/send_join`.
+    /// Comes with an `Event`.
+    Handed {
+        /// The room.
+        room: RoomNo,
+        /// The event.
+        event: EventNo,
+    },
 }
 
 /// All that one commit changed.

@@ -251,7 +251,7 @@ impl Sender {
             };
             let mut servers = Servers::of_log(&rows);
             for (position, changes) in &rows {
-                for change in changes {
+                for change in changes.iter().filter(|change| !is_handed(change, changes)) {
                     self.spread_change(&*snapshot, &mut servers, *position, change)
                         .await?;
                 }
@@ -340,6 +340,18 @@ impl Sender {
         self.board().written_at = written_at;
         Ok(())
     }
+}
+
+/// Whether a change is an event that another server has taken over.
+fn is_handed(change: &Change, changes: &[Change]) -> bool {
+    let Change::Event { room, event } = change else {
+        return false;
+    };
+    let handed = Change::Handed {
+        room: *room,
+        event: *event,
+    };
+    changes.contains(&handed)
 }
 
 fn is_invite(json: &[u8]) -> bool {

@@ -106,6 +106,10 @@ impl House {
 
     /// An event, as `rooms` would commit it.
     async fn event(&self, room: u64, number: u64, sender: &str) {
+        self.event_with(room, number, sender, &[]).await;
+    }
+
+    async fn event_with(&self, room: u64, number: u64, sender: &str, further: &[Change]) {
         let mut batch = Batch::new();
         let (room, event, place) = (RoomNo(room), EventNo(number), Place(number.cast_signed()));
         let json = serde_json::json!({
@@ -127,7 +131,9 @@ impl House {
         t::TIMELINE.put_position(&mut batch, &(room, place), &row);
         t::ROOM_POSITIONS.put_at_position(&mut batch, &room, &0, &place);
         t::ROOM_HEADS.put_position(&mut batch, &room, &head);
-        record(&mut batch, vec![Change::Event { room, event }]);
+        let mut changes = vec![Change::Event { room, event }];
+        changes.extend_from_slice(further);
+        record(&mut batch, changes);
         self.store().commit(batch).await.unwrap();
     }
 
@@ -198,6 +204,25 @@ async fn an_event_of_a_local_user_goes_to_every_other_server_of_the_room() {
     assert_eq!(to, ["b:1", "c:1"]);
     assert!(seen.iter().all(|seen| numbers(seen) == [1]));
     assert_eq!(body(&seen[0])["origin"], "here.example");
+    house.stop(shutdown, tasks).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_join_that_another_server_has_taken_over_is_not_sent_again() {
+    let house = House::new();
+    house.members(1, &[("b:1", 1)]).await;
+    let (_, shutdown, tasks) = house.start();
+    house.settle().await;
+    let handed = Change::Handed {
+        room: RoomNo(1),
+        event: EventNo(1),
+    };
+    house.event_with(1, 1, "@a:here.example", &[handed]).await;
+    house.event(1, 2, "@a:here.example").await;
+    let seen = house.requests(1).await;
+    house.settle().await;
+    assert_eq!(numbers(&seen[0]), [2]);
+    assert_eq!(house.here.others.seen().len(), 1);
     house.stop(shutdown, tasks).await;
 }
 

@@ -181,7 +181,10 @@ impl Board {
                 }
                 self.mark(user, woken);
             }
-            Change::Profile { .. } | Change::Relay { .. } | Change::Outbound { .. } => {}
+            Change::Profile { .. }
+            | Change::Relay { .. }
+            | Change::Outbound { .. }
+            | Change::Handed { .. } => {}
             Change::DeviceList { user } => self.list_changed(user, position, stretches, woken),
             Change::ToDevice { user } => {
                 if let Some(connected) = self.users.get_mut(user.as_str()) {
