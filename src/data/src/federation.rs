@@ -92,12 +92,17 @@ pub async fn servers(snapshot: &dyn Snapshot, room: RoomNo) -> Result<Vec<String
     }
 }
 
-/// Whether a server has a joined member in a room.
-pub async fn is_server_in(snapshot: &dyn Snapshot, room: RoomNo, server: &str) -> Result<bool> {
+/// How many members of a server are joined in a room.
+pub async fn joined_of(snapshot: &dyn Snapshot, room: RoomNo, server: &str) -> Result<i64> {
     let joined = ROOM_SERVERS
         .get(snapshot, &(room, server.to_owned()))
         .await?;
-    Ok(joined.is_some_and(|joined| joined > 0))
+    Ok(joined.unwrap_or(0))
+}
+
+/// Whether a server has a joined member in a room.
+pub async fn is_server_in(snapshot: &dyn Snapshot, room: RoomNo, server: &str) -> Result<bool> {
+    Ok(joined_of(snapshot, room, server).await? > 0)
 }
 
 /// The rooms in which a server has a joined member, or had, after a room (exclusive; start with `RoomNo(0)`), at most

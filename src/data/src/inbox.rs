@@ -66,6 +66,21 @@ pub async fn after(
         .collect())
 }
 
+/// Some events of a room's inbox by their keys; those that are gone are left out.
+pub async fn by_keys(
+    snapshot: &dyn Snapshot,
+    room: RoomNo,
+    keys: &[InboxKey],
+) -> Result<Vec<(InboxKey, InboxRow)>> {
+    let full: Vec<_> = keys
+        .iter()
+        .map(|(position, index)| (room, *position, *index))
+        .collect();
+    let found = INBOX.get_many(snapshot, &full).await?;
+    let rows = keys.iter().zip(found);
+    Ok(rows.filter_map(|(key, row)| Some((*key, row?))).collect())
+}
+
 /// The first room from `from` on with something in its inbox.
 pub async fn next_room(snapshot: &dyn Snapshot, from: RoomNo) -> Result<Option<RoomNo>> {
     let range = INBOX.between(&from, &RoomNo(u64::MAX));

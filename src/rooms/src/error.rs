@@ -1,5 +1,6 @@
 //! What can go wrong with rooms, in words of rooms. Status codes are the API crates' business.
 
+use std::error::Error as _;
 use std::sync::Arc;
 
 use hearth_event::{AuthError, BuildError};
@@ -123,6 +124,24 @@ pub enum Error {
     /// The store failed.
     #[error("could not read or write the store")]
     Store(#[source] Arc<hearth_store::Error>),
+}
+
+impl Error {
+    /// The error with all its causes, on one line: for logs.
+    pub(crate) fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            let said = error.to_string();
+            // A cause that is part of the text is not said twice.
+            if !text.ends_with(&said) {
+                text.push_str(": ");
+                text.push_str(&said);
+            }
+            cause = error.source();
+        }
+        text
+    }
 }
 
 impl From<hearth_store::Error> for Error {

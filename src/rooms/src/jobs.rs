@@ -63,7 +63,7 @@ impl Rooms {
                 Ok(seen) => seen,
                 Err(Error::Stopping) => return,
                 Err(error) => {
-                    tracing::warn!(error = %error, "could not read the jobs of rooms");
+                    tracing::warn!(error = error.chain(), "could not read the jobs of rooms");
                     Position::MAX
                 }
             };
@@ -131,7 +131,10 @@ impl Rooms {
         match done {
             Ok(()) => true,
             Err(error) => {
-                tracing::warn!(error = %error, "a job of rooms failed and is tried again");
+                tracing::warn!(
+                    error = error.chain(),
+                    "a job of rooms failed and is tried again"
+                );
                 false
             }
         }
@@ -187,7 +190,10 @@ impl Rooms {
             });
             for result in join_all(invites).await {
                 if let Err(error) = result {
-                    tracing::debug!(error = %error, "a user was not invited to a new room");
+                    tracing::debug!(
+                        error = error.chain(),
+                        "a user was not invited to a new room"
+                    );
                 }
             }
         }
@@ -246,7 +252,10 @@ pub(crate) fn settle(result: Result<()>) -> Result<()> {
             Err(error)
         }
         Err(error) => {
-            tracing::debug!(error = %error, "a room refused a change of membership");
+            tracing::debug!(
+                error = error.chain(),
+                "a room refused a change of membership"
+            );
             Ok(())
         }
         Ok(()) => Ok(()),

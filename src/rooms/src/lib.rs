@@ -75,7 +75,7 @@ pub use upgrade::Upgrade;
 use ephemeral::{Presences, Typing};
 use queue::Queues;
 use remote::Federation;
-use remote::intake::Intakes;
+use remote::inboxes::Intakes;
 use stage::resolve::Resolvers;
 use view::Views;
 

@@ -1,10 +1,13 @@
 //! Sending: message events, state events, redactions.
 
+use std::borrow::Cow;
+
 use hearth_data::timeline;
 use hearth_data::txns::TxnKey;
 use hearth_event::canonical::{Object, Value};
 use hearth_event::power::creators;
 use hearth_event::{Draft, RoomVersion};
+use ruma::events::room::member::MembershipState;
 use ruma::{EventId, OwnedEventId, RoomAliasId, RoomId};
 use serde_json::value::RawValue;
 
@@ -176,9 +179,35 @@ fn txn(sender: &Sender, txn_id: &str, path: String) -> Txn {
 /// A room has one create event, which comes with it.
 pub(crate) fn check_kind(draft: &Draft) -> Result<()> {
     match draft.kind.as_str() {
-        "m.room.create" => Err(Error::Refused("the create event cannot be sent")),
+        "m.room.create" => Err(Error::Invalid("the create event cannot be sent")),
         _ => Ok(()),
     }
+}
+
+/// A draft as it is to be judged: a joined user who writes her own member event needs nobody to let her in, so that what
+/// the client says of it is left out.
+pub(crate) async fn without_authoriser<'a>(
+    stage: &mut Stage<'_>,
+    draft: &'a Draft,
+) -> Result<Cow<'a, Draft>> {
+    const FIELD: &str = "join_authorised_via_users_server";
+    let user = draft.sender.as_str();
+    if draft.kind != "m.room.member" || draft.state_key.as_deref() != Some(user) {
+        return Ok(Cow::Borrowed(draft));
+    }
+    let mut content = content::object(&draft.content)?;
+    let is_join = content.get("membership").and_then(Value::as_str) == Some("join");
+    if !is_join || content.remove(FIELD).is_none() {
+        return Ok(Cow::Borrowed(draft));
+    }
+    stage.load(&[("m.room.member", user)]).await?;
+    if stage.view.membership(&draft.sender) != Some(MembershipState::Join) {
+        return Ok(Cow::Borrowed(draft));
+    }
+    Ok(Cow::Owned(Draft {
+        content: content::raw(&content)?,
+        ..draft.clone()
+    }))
 }
 
 /// What a client may not send although the room's rules would allow it.

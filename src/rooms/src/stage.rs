@@ -1,8 +1,10 @@
 //! Deciding requests one after the other and gathering what they write for one commit.
 
 pub(crate) mod admit;
+mod build;
 mod current;
 mod intake;
+mod link;
 mod past;
 pub(crate) mod resolve;
 
@@ -19,7 +21,7 @@ use hearth_data::state::StateWriter;
 use hearth_data::timeline::{self, EventRef};
 use hearth_data::txns::{self, TxnKey, TxnRow};
 use hearth_data::{EventNo, Place, RoomNo, StateId};
-use hearth_event::{Draft, Parents, Pdu, auth_keys_of_draft, authorize, build};
+use hearth_event::{Draft, Pdu, authorize};
 use hearth_store::{Batch, Snapshot};
 use hearth_types::UnixMs;
 use hearth_types::limits::PREV_EVENTS_MAX;
@@ -91,6 +93,8 @@ pub(crate) struct Stage<'a> {
     /// Outliers of this commit, and the ids of all its events by number.
     outliers: HashMap<OwnedEventId, Found>,
     staged_numbers: HashMap<EventNo, OwnedEventId>,
+    /// The event that is being decided upon: states may have it before it is written.
+    deciding: Option<Found>,
     early_redactions: HashMap<OwnedEventId, EventNo>,
     pub(crate) user_rooms: HashMap<String, UserRoomRow>,
     txns: HashMap<TxnKey, OwnedEventId>,
@@ -142,6 +146,7 @@ impl<'a> Stage<'a> {
             events: HashMap::new(),
             outliers: HashMap::new(),
             staged_numbers: HashMap::new(),
+            deciding: None,
             early_redactions: HashMap::new(),
             user_rooms: HashMap::new(),
             txns: HashMap::new(),
@@ -197,6 +202,15 @@ impl<'a> Stage<'a> {
 
     /// Decides one request. With an error, nothing of it is in the commit.
     pub(crate) async fn decide(&mut self, intent: &Intent) -> Result<Outcome> {
+        let decided = self.try_decide(intent).await;
+        if decided.is_err() {
+            let next = self.batch.next_event();
+            self.links.withdraw(next);
+        }
+        decided
+    }
+
+    async fn try_decide(&mut self, intent: &Intent) -> Result<Outcome> {
         let event_id = match intent {
             Intent::Event(ask) => Some(self.decide_event(ask).await?),
             Intent::Member(ask) => crate::membership::decide(self, ask).await?,
@@ -225,11 +239,12 @@ impl<'a> Stage<'a> {
             return Ok(event_id);
         }
         crate::send::check_kind(&ask.draft)?;
-        if let Some(event_id) = self.same_state(&ask.draft).await? {
+        let draft = crate::send::without_authoriser(self, &ask.draft).await?;
+        if let Some(event_id) = self.same_state(&draft).await? {
             return Ok(event_id);
         }
-        crate::send::check(self, &ask.draft).await?;
-        self.write(&ask.draft, ask.txn.as_ref()).await
+        crate::send::check(self, &draft).await?;
+        self.write(&draft, ask.txn.as_ref()).await
     }
 
     async fn seen_txn(&self, key: &TxnKey) -> Result<Option<OwnedEventId>> {
@@ -262,68 +277,6 @@ impl<'a> Stage<'a> {
         authorize(&pdu, &|kind, key| self.view.pdu(kind, key).cloned())?;
         crate::create::adopt_room_id(&mut self.batch, &pdu);
         self.stage(pdu, &auth, txn).await
-    }
-
-    async fn build(&mut self, draft: &Draft) -> Result<(Pdu, Vec<EventNo>)> {
-        let version = self.view.version;
-        let keys = auth_keys_of_draft(version, draft);
-        let mut wanted: Vec<(&str, &str)> = keys
-            .iter()
-            .map(|(kind, key)| (kind.as_str(), key.as_str()))
-            .collect();
-        wanted.push(("m.room.create", ""));
-        if let Some(key) = &draft.state_key {
-            wanted.push((&draft.kind, key));
-        }
-        self.load(&wanted).await?;
-        let auth: Vec<&Known> = keys
-            .iter()
-            .filter_map(|(kind, key)| self.view.known(kind, key)?)
-            .collect();
-        let auth_numbers = auth.iter().map(|known| known.event).collect();
-        let head = &self.batch.head;
-        let is_first = head.extremities.is_empty();
-        let mut parents = Parents {
-            room_id: (!is_first || version < hearth_event::RoomVersion::V12)
-                .then(|| head.room_id.clone()),
-            prev_events: head
-                .extremities
-                .iter()
-                .take(PREV_EVENTS_MAX)
-                .map(|extremity| extremity.event_id.clone())
-                .collect(),
-            auth_events: auth
-                .iter()
-                .map(|known| known.pdu.event_id().to_owned())
-                .collect(),
-            depth: head.depth.saturating_add(1),
-            origin_server_ts: self.inner.clock.now().max(self.ts_min),
-            ..Parents::default()
-        };
-        if version <= hearth_event::RoomVersion::V2 {
-            for event in auth.into_iter().map(|known| &known.pdu) {
-                let hash = event.reference_hash();
-                parents
-                    .reference_hashes
-                    .insert(event.event_id().to_owned(), hash);
-            }
-            for id in &parents.prev_events {
-                if let Some((_, _, pdu)) = self.event(id).await? {
-                    parents
-                        .reference_hashes
-                        .insert(id.clone(), pdu.reference_hash());
-                }
-            }
-        }
-        let settings = &self.inner.settings;
-        let pdu = build(
-            draft,
-            &parents,
-            version,
-            &settings.key,
-            &settings.server_name,
-        )?;
-        Ok((pdu, auth_numbers))
     }
 
     /// Everything that has to be known is loaded first, then all is written: an error leaves nothing behind.

@@ -244,7 +244,7 @@ async fn errors_of_events_have_their_errcodes() {
         (send, "alice", json!({ "body": 1.5 }), (400, "M_BAD_JSON")),
         (send, "alice", json!({ "body": long }), (413, "M_TOO_LARGE")),
         (alias, "alice", none, (400, "M_BAD_ALIAS")),
-        (create, "alice", json!({ "a": 1 }), (403, "M_FORBIDDEN")),
+        (create, "alice", json!({ "a": 1 }), (400, "M_INVALID_PARAM")),
         (
             typing,
             "alice",

@@ -68,6 +68,11 @@ impl<'a> ReachWriter<'a> {
         Ok(Indexed::Done)
     }
 
+    /// Takes out what was added here of events from a number on: they were not written, and the numbers go to others.
+    pub fn withdraw(&mut self, from: EventNo) {
+        self.staged.retain(|event, _| *event < from);
+    }
+
     /// Puts the new rows into the batch.
     pub fn flush(self, batch: &mut Batch) {
         for (event, links) in self.staged {

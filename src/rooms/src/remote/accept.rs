@@ -9,6 +9,7 @@ use ruma::{EventId, RoomId, ServerName, UserId};
 use serde_json::value::RawValue;
 
 use super::check::{KeySource, Refused};
+use super::fetch::Gap;
 use super::intake::Site;
 use crate::stage::Stage;
 use crate::stage::admit::{Intake, Live, Taken};
@@ -189,7 +190,9 @@ impl Rooms {
         };
         let mut taken = self.take_in(site.room, Intake::Live(live.clone())).await?;
         if let Taken::Missing(_) = taken {
-            let after_gap = self.fetch_references(site, origin, pdu).await?;
+            let after_gap = self
+                .fetch_references(site, origin, (pdu, Gap::Allowed))
+                .await?;
             let live = Live { after_gap, ..live };
             taken = self.take_in(site.room, Intake::Live(live)).await?;
         }

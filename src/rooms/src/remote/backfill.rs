@@ -31,7 +31,7 @@ impl History for Rooms {
             match self.fill_page(room_id, page).await {
                 Ok(filled) => filled,
                 Err(error) => {
-                    tracing::debug!(room.id = %room_id, error = %error, "no history fetched");
+                    tracing::debug!(room.id = %room_id, error = error.chain(), "no history fetched");
                     Filled::Unreachable
                 }
             }
@@ -43,7 +43,7 @@ impl History for Rooms {
             match self.find_at(room_id, at).await {
                 Ok(found) => found,
                 Err(error) => {
-                    tracing::debug!(room.id = %room_id, error = %error, "no event found");
+                    tracing::debug!(room.id = %room_id, error = error.chain(), "no event found");
                     None
                 }
             }

@@ -104,7 +104,7 @@ impl Rooms {
                 Ok(()) => return Ok(()),
                 Err(error @ (Error::Stopping | Error::Store(_))) => return Err(error),
                 Err(error) => {
-                    tracing::debug!(%server, room.id = %room_id, error = %error, "not entered");
+                    tracing::debug!(%server, room.id = %room_id, error = error.chain(), "not entered");
                     failure = graver(failure, error);
                 }
             }
@@ -116,7 +116,8 @@ impl Rooms {
         Err(failure)
     }
 
-    /// Servers that may be in a room: those named, that of the one who invited, those known here, that of the room id.
+    /// Servers that may be in a room: those named, that of the one who invited, those known here; if there are none, that
+    /// of the room id, which need not be in it.
     async fn candidates(
         &self,
         room_id: &RoomId,
@@ -128,7 +129,9 @@ impl Rooms {
             servers.extend(self.inviter(room, user).await?);
             servers.extend(self.servers_of(room, SERVERS_MAX).await?);
         }
-        servers.extend(room_id.server_name().map(ToOwned::to_owned));
+        if servers.is_empty() {
+            servers.extend(room_id.server_name().map(ToOwned::to_owned));
+        }
         let mut seen = HashSet::new();
         servers.retain(|server| server != self.server_name() && seen.insert(server.clone()));
         Ok(servers)
@@ -239,7 +242,11 @@ impl Rooms {
             room_id: room_id.clone(),
             version: sent.version,
         };
-        let ids: Vec<OwnedEventId> = state.iter().map(|pdu| pdu.event_id().to_owned()).collect();
+        let mut ids: Vec<OwnedEventId> =
+            state.iter().map(|pdu| pdu.event_id().to_owned()).collect();
+        if answer.members_omitted {
+            ids.extend(self.members_named(&join, (&state, &chain)).await?);
+        }
         let mut all = chain;
         all.extend(state);
         self.keep_outliers(&site, all).await?;
@@ -278,6 +285,37 @@ impl Rooms {
             self.complete_later(room);
         }
         Ok(())
+    }
+
+    /// Members of the state before a join that were left out of what came of it, and that the join names: the user's own
+    /// invite, whoever let her in.
+    async fn members_named(
+        &self,
+        join: &Pdu,
+        (state, chain): (&[Pdu], &[Pdu]),
+    ) -> Result<Vec<OwnedEventId>> {
+        let snapshot = self.snapshot().await?;
+        let mut named = Vec::new();
+        for id in join.auth_events() {
+            let in_chain = chain.iter().find(|pdu| pdu.event_id() == id).cloned();
+            let pdu = match in_chain {
+                Some(pdu) => Some(pdu),
+                None => match timeline::find(&*snapshot, id).await? {
+                    Some(found) => timeline::event(&*snapshot, found.room, found.event)
+                        .await?
+                        .map(|(_, row)| timeline::pdu(join.version(), join.room_id(), &row))
+                        .transpose()?,
+                    None => None,
+                },
+            };
+            let Some(("m.room.member", user)) = pdu.as_ref().and_then(Pdu::state_key_pair) else {
+                continue;
+            };
+            if !state.iter().any(|pdu| pdu.is("m.room.member", user)) {
+                named.push(id.clone());
+            }
+        }
+        Ok(named)
     }
 
     /// The join as it is to be kept: with the resident's signature where it has to let us in.
@@ -406,6 +444,7 @@ impl Rooms {
             membership,
             event: Some(sent.event),
             stripped_state,
+            inbox: None,
         };
         self.take_in(room, Intake::Import(Box::new(step))).await?;
         Ok(())
@@ -418,6 +457,7 @@ impl Rooms {
             membership: MembershipState::Leave,
             event: None,
             stripped_state: None,
+            inbox: None,
         };
         self.take_in(room, Intake::Import(Box::new(step))).await?;
         Ok(())

@@ -37,22 +37,33 @@ const HAND_OVER: usize = 64;
 /// Most servers that are asked for one event.
 const SERVERS_MAX: usize = 4;
 
+/// Whether an event may be taken with history missing right before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Gap {
+    Allowed,
+    /// What is missing may still come, or be told by others.
+    NotYet,
+}
+
 impl Rooms {
-    /// Fetches what an event refers to. Answers the state before it if history before it stays missing.
+    /// Fetches what an event refers to. Answers the state before it if history before it stays missing, and may.
     pub(crate) async fn fetch_references(
         &self,
         site: &Site,
         origin: &ServerName,
-        pdu: &Pdu,
+        (pdu, gap): (&Pdu, Gap),
     ) -> Result<Option<StateId>> {
-        let mut last = Error::NoServerInRoom;
+        let mut last = Err(Error::NoServerInRoom);
         for server in self.who_may_know(site, origin, pdu).await? {
-            match self.fetch_from(site, &server, pdu).await {
-                Err(error @ Error::Remote(_)) => last = error,
-                other => return other,
+            last = self.fetch_from(site, &server, (pdu, gap)).await;
+            match last {
+                Err(Error::Remote(_)) => {}
+                // Another server may know more.
+                Ok(None) if !self.unplaced(site, pdu.prev_events()).await?.is_empty() => {}
+                _ => return last,
             }
         }
-        Err(last)
+        last
     }
 
     async fn who_may_know(
@@ -92,7 +103,7 @@ impl Rooms {
         &self,
         site: &Site,
         server: &ServerName,
-        pdu: &Pdu,
+        (pdu, gap): (&Pdu, Gap),
     ) -> Result<Option<StateId>> {
         self.fetch_auth(site, server, pdu).await?;
         if self.unplaced(site, pdu.prev_events()).await?.is_empty() {
@@ -102,26 +113,49 @@ impl Rooms {
         for event in in_order(chain, Along::Prev) {
             self.fetch_auth(site, server, &event).await?;
             let after_gap = self.gap_before(site, server, &event).await?;
-            let live = Live {
-                pdu: event,
-                after_gap,
-                inbox: None,
-                relay_from: None,
-            };
-            self.take_in(site.room, Intake::Live(live)).await?;
+            self.take_fetched(site, event, after_gap).await?;
         }
-        self.gap_before(site, server, pdu).await
+        match gap {
+            Gap::Allowed => self.gap_before(site, server, pdu).await,
+            Gap::NotYet => Ok(None),
+        }
     }
 
-    /// The state before an event some of whose predecessors are not here.
+    async fn take_fetched(&self, site: &Site, pdu: Pdu, after_gap: Option<StateId>) -> Result<()> {
+        let live = Live {
+            pdu,
+            after_gap,
+            inbox: None,
+            relay_from: None,
+        };
+        self.take_in(site.room, Intake::Live(live)).await?;
+        Ok(())
+    }
+
+    /// The state before an event some of whose predecessors are not here. A single one is fetched, and the gap is before
+    /// that: whoever sent the event has it for sure, and the event itself may not be told of yet.
     async fn gap_before(
         &self,
         site: &Site,
         server: &ServerName,
         pdu: &Pdu,
     ) -> Result<Option<StateId>> {
-        if self.unplaced(site, pdu.prev_events()).await?.is_empty() {
+        let prev = pdu.prev_events();
+        if self.unplaced(site, prev).await?.is_empty() {
             return Ok(None);
+        }
+        if prev.len() == 1
+            && let Some(before) = self.fetch_events(site, server, prev).await?.pop()
+        {
+            self.fetch_auth(site, server, &before).await?;
+            let state = match self.unplaced(site, before.prev_events()).await?.is_empty() {
+                true => None,
+                false => Some(self.fetch_state(site, server, before.event_id()).await?),
+            };
+            self.take_fetched(site, before, state).await?;
+            if self.unplaced(site, prev).await?.is_empty() {
+                return Ok(None);
+            }
         }
         self.fetch_state(site, server, pdu.event_id())
             .await

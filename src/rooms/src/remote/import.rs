@@ -4,6 +4,7 @@
 use hearth_data::append::{Admitted, Standing, append, append_outlier, promote};
 use hearth_data::changes::Change;
 use hearth_data::gaps::{self, GapRow};
+use hearth_data::inbox::InboxKey;
 use hearth_data::members::{self, THIS_COMMIT, UserRoomRow};
 use hearth_data::partial::{self, PartialRow};
 use hearth_data::row::Json;
@@ -41,6 +42,8 @@ pub(crate) enum Step {
         /// The member event; without one the last one stays.
         event: Option<Pdu>,
         stripped_state: Option<String>,
+        /// The event's row in the inbox, if it came by that way.
+        inbox: Option<InboxKey>,
     },
     /// The state is whole.
     Whole(Box<super::partial::Whole>),
@@ -59,7 +62,11 @@ pub(crate) async fn step(stage: &mut Stage<'_>, step: &Step) -> Result<Taken> {
             membership,
             event,
             stripped_state,
+            inbox,
         } => {
+            if let Some(key) = inbox {
+                stage.drop_row(*key);
+            }
             let what = (membership, event.as_ref(), stripped_state.as_deref());
             stage.outside(user, what).await
         }
@@ -80,6 +87,10 @@ impl Stage<'_> {
             let Some(found) = found.filter(|found| found.standing != Standing::Rejected) else {
                 continue;
             };
+            // One that came as an invite, before its auth events, may not be in the auth graph yet.
+            if !self.relink(&found).await? {
+                continue;
+            }
             if let Some((kind, key)) = found.pdu.state_key_pair() {
                 keyed.push((kind.to_owned(), key.to_owned(), Some(found.event)));
             }
@@ -208,6 +219,11 @@ impl Stage<'_> {
         if let Some(row) = row {
             gaps::put(self.batch.ops(), room, place, &row);
         }
+        // The server that let us in tells the others.
+        self.batch.record(Change::Handed {
+            room,
+            event: number,
+        });
         self.is_written = true;
         self.note(StagedEvent {
             place,
@@ -250,6 +266,10 @@ impl Stage<'_> {
     ) -> Result<Taken> {
         let room = self.room();
         let before = self.user_room(user.as_str()).await?;
+        if self.batch.head.joined_local > 0 {
+            // Somebody's join was first: the room itself says now who is in it.
+            return Ok(Taken::Done);
+        }
         let number = match event {
             Some(pdu) => match self.found(pdu.event_id()).await? {
                 Some(found) => found.event,

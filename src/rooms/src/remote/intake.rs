@@ -1,119 +1,34 @@
 //! The tasks that empty the inboxes: one per room with something in it, each on its own time, so that a slow or hostile
 //! room delays itself only.
+//!
+//! A room's task decides what can be decided by what is here. What lacks something is put aside (`waiting.rs`), and for
+//! each server that sent such events one task at a time asks others for it, oldest first; when something arrives, by
+//! whatever way, those that lack it are decided upon at once. `spec/decisions/050-inbox.md` says why.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use hearth_data::inbox::{self, InboxKey, InboxRow};
 use hearth_data::{RoomNo, rooms};
 use hearth_event::{Pdu, RoomVersion, VerifyError};
+use hearth_store::Snapshot;
 use ruma::{OwnedRoomId, OwnedServerName, ServerName};
-use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use super::check::{KeySource, Refused};
+use super::fetch::Gap;
+use super::inboxes::Next;
+use super::waiting::{Kept, Lack, Parked, Waiting};
 use crate::stage::admit::{Intake, Live, Taken};
 use crate::{Error, Result, Rooms};
 
-/// Most rooms whose inboxes are emptied at the same time.
-const TASKS_MAX: usize = 64;
 /// How many events are taken from an inbox at once.
 const PAGE: usize = 64;
-/// How long a room waits before it tries again what could not be completed; doubles each time.
+/// How often is asked for what is missing before an event until the state there is taken instead, and a gap left.
+const TRIES_BEFORE_GAP: u32 = 2;
+/// How long a room waits when its inbox could not be read.
 const RETRY: Duration = Duration::from_secs(5);
-/// How often that is done. After that the event is dropped; should later events refer to it, it is fetched again.
-const TRIES_MAX: u32 = 8;
-
-/// Who is at work, and how much waits.
-pub(crate) struct Intakes {
-    // Held for a few operations, never over an await.
-    rooms: Mutex<HashMap<RoomNo, Waiting>>,
-    tasks: Arc<Semaphore>,
-}
-
-#[derive(Default)]
-struct Waiting {
-    /// Events in the inbox, by origin.
-    by_origin: HashMap<String, usize>,
-    /// A task is at work.
-    running: bool,
-    /// Something came since it last looked.
-    again: bool,
-}
-
-impl Default for Intakes {
-    fn default() -> Self {
-        Self {
-            rooms: Mutex::default(),
-            tasks: Arc::new(Semaphore::new(TASKS_MAX)),
-        }
-    }
-}
-
-impl Intakes {
-    fn rooms(&self) -> MutexGuard<'_, HashMap<RoomNo, Waiting>> {
-        self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn add(&self, room: RoomNo, origin: &str) {
-        let mut rooms = self.rooms();
-        let waiting = rooms.entry(room).or_default();
-        *waiting.by_origin.entry(origin.to_owned()).or_default() += 1;
-    }
-
-    fn remove(&self, room: RoomNo, origin: &str) {
-        let mut rooms = self.rooms();
-        let Some(waiting) = rooms.get_mut(&room) else {
-            return;
-        };
-        if let Some(count) = waiting.by_origin.get_mut(origin) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                waiting.by_origin.remove(origin);
-            }
-        }
-    }
-
-    /// How many events of a server, and of all, wait for a room.
-    pub(crate) fn waiting(&self, room: RoomNo, origin: &str) -> (usize, usize) {
-        let rooms = self.rooms();
-        let waiting = rooms.get(&room);
-        let of_origin = waiting.and_then(|waiting| waiting.by_origin.get(origin));
-        let all = waiting.map_or(0, |waiting| waiting.by_origin.values().sum());
-        (of_origin.copied().unwrap_or(0), all)
-    }
-
-    /// Whether the caller has to begin a task.
-    fn begin(&self, room: RoomNo) -> bool {
-        let mut rooms = self.rooms();
-        let waiting = rooms.entry(room).or_default();
-        waiting.again = true;
-        !std::mem::replace(&mut waiting.running, true)
-    }
-
-    fn look(&self, room: RoomNo) {
-        if let Some(waiting) = self.rooms().get_mut(&room) {
-            waiting.again = false;
-        }
-    }
-
-    /// Whether the task may end: nothing came since it looked.
-    fn end(&self, room: RoomNo) -> bool {
-        let mut rooms = self.rooms();
-        let Some(waiting) = rooms.get_mut(&room) else {
-            return true;
-        };
-        if waiting.again {
-            return false;
-        }
-        waiting.running = false;
-        if waiting.by_origin.is_empty() {
-            rooms.remove(&room);
-        }
-        true
-    }
-}
 
 /// A room whose inbox is being emptied.
 #[derive(Clone)]
@@ -123,19 +38,19 @@ pub(crate) struct Site {
     pub(crate) version: RoomVersion,
 }
 
-/// An event of the inbox.
-struct Row {
-    key: InboxKey,
-    origin: OwnedServerName,
-    pdu: Pdu,
+/// An event of the inbox whose signatures are right.
+pub(super) struct Row {
+    pub(super) key: InboxKey,
+    pub(super) origin: OwnedServerName,
+    pub(super) pdu: Pdu,
 }
 
 /// What became of a row.
 enum Fate {
     /// It is gone from the inbox.
     Settled,
-    /// Something is missing that may come.
-    Later,
+    /// It lacks something.
+    Lacks(Lack),
 }
 
 impl Rooms {
@@ -161,133 +76,174 @@ impl Rooms {
 
     /// Has a room's inbox looked at.
     pub(crate) fn wake_intake(&self, room: RoomNo) {
-        if !self.0.intakes.begin(room) {
-            return;
+        if self.0.intakes.wake(room) {
+            let rooms = self.clone();
+            self.spawn(async move { rooms.empty_inbox(room).await });
         }
-        let rooms = self.clone();
+    }
+
+    /// Runs something until it ends or the server stops.
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let shutdown = self.0.shutdown.clone();
         self.0.tasks.spawn(async move {
-            let shutdown = rooms.0.shutdown.clone();
             tokio::select! {
                 () = shutdown.cancelled() => {}
-                () = rooms.empty_inbox(room) => {}
+                () = task => {}
             }
         });
     }
 
     async fn empty_inbox(&self, room: RoomNo) {
-        let tasks = self.0.intakes.tasks.clone();
-        let mut tries: HashMap<InboxKey, u32> = HashMap::new();
+        let mut cursor = None;
         loop {
-            self.0.intakes.look(room);
-            let pass = match tasks.clone().acquire_owned().await {
-                Ok(_permit) => self.pass(room, &mut tries).await,
-                Err(_) => return,
-            };
-            match pass {
-                Ok(true) => {
-                    if self.0.intakes.end(room) {
-                        return;
-                    }
-                }
-                Ok(false) => {
-                    let tried = tries.values().copied().max().unwrap_or(0);
-                    tokio::time::sleep(RETRY * 2_u32.saturating_pow(tried.min(10))).await;
-                }
+            let news = self.0.intakes.look(room);
+            match self.pass(room, &mut cursor).await {
+                Ok(()) => {}
                 Err(Error::Stopping) => return,
                 Err(error) => {
-                    tracing::warn!(error = %error, "could not empty a room's inbox");
+                    tracing::warn!(error = error.chain(), "could not empty a room's inbox");
                     tokio::time::sleep(RETRY).await;
+                    continue;
+                }
+            }
+            self.begin_fetches(room);
+            match self.0.intakes.next(room) {
+                Next::End => return,
+                Next::Look => {}
+                Next::Wait(None) => news.notified().await,
+                Next::Wait(Some(at)) => {
+                    // Whether it was woken or it is time makes no difference.
+                    let _woken = tokio::time::timeout_at(at, news.notified()).await;
                 }
             }
         }
     }
 
-    /// Goes once through a room's inbox. Whether it is empty then.
-    async fn pass(&self, room: RoomNo, tries: &mut HashMap<InboxKey, u32>) -> Result<bool> {
-        let mut after = None;
-        let mut is_empty = true;
+    /// Decides what can be decided: what has become ready, and what is new after `cursor`.
+    async fn pass(&self, room: RoomNo, cursor: &mut Option<InboxKey>) -> Result<()> {
+        let _reader = self.0.intakes.reader().await;
+        let intakes = &self.0.intakes;
+        loop {
+            let ready = intakes.waiting(room, |waiting| waiting.take_ready(PAGE));
+            let ready = ready.unwrap_or_default();
+            if ready.is_empty() {
+                break;
+            }
+            let snapshot = self.snapshot().await?;
+            let taken = match self.rows(&*snapshot, room, &ready).await {
+                Ok(rows) => self.take_rows(room, rows, KeySource::AtHand).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = taken {
+                intakes.waiting(room, |waiting| waiting.still_ready(&ready));
+                return Err(error);
+            }
+        }
         loop {
             let snapshot = self.snapshot().await?;
-            let rows = inbox::after(&*snapshot, room, after, PAGE).await?;
+            let mut rows = inbox::after(&*snapshot, room, *cursor, PAGE).await?;
             let Some((last, _)) = rows.last() else {
-                return Ok(is_empty);
+                return Ok(());
             };
-            after = Some(*last);
-            let Some(head) = rooms::head(&*snapshot, room).await? else {
-                return Ok(true);
-            };
+            let last = *last;
             drop(snapshot);
-            let version = RoomVersion::new(&head.version)
-                .ok_or_else(|| Error::UnsupportedVersion(head.version.to_string()))?;
-            let site = Site {
-                room,
-                room_id: head.room_id,
-                version,
-            };
-            is_empty &= self.take_page(&site, rows, tries).await?;
+            // After a failure in the middle of a page some of it wait already.
+            rows.retain(|(key, _)| {
+                let is_known = intakes.waiting(room, |waiting| waiting.has(*key));
+                !is_known.unwrap_or(false)
+            });
+            self.take_rows(room, rows, KeySource::AtHand).await?;
+            *cursor = Some(last);
         }
     }
 
-    async fn take_page(
+    /// Rows of an inbox. Those that are gone do not wait any longer.
+    async fn rows(
         &self,
-        site: &Site,
+        snapshot: &dyn Snapshot,
+        room: RoomNo,
+        keys: &[InboxKey],
+    ) -> Result<Vec<(InboxKey, InboxRow)>> {
+        let rows = inbox::by_keys(snapshot, room, keys).await?;
+        if rows.len() < keys.len() {
+            for key in keys {
+                if !rows.iter().any(|(found, _)| found == key) {
+                    self.0.intakes.gone(room, *key);
+                }
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Decides rows of an inbox, as far as it can be done without asking others for events.
+    async fn take_rows(
+        &self,
+        room: RoomNo,
         rows: Vec<(InboxKey, InboxRow)>,
-        tries: &mut HashMap<InboxKey, u32>,
-    ) -> Result<bool> {
-        let origins: HashMap<InboxKey, String> = rows
-            .iter()
-            .map(|(key, row)| (*key, row.origin.clone()))
-            .collect();
-        let (checked, mut later) = self.checked(site, rows).await?;
+        source: KeySource,
+    ) -> Result<()> {
+        let Some((site, is_resident)) = self.site(room).await? else {
+            return Ok(());
+        };
+        let checked = self.checked(&site, rows, source).await?;
+        if !is_resident {
+            return self.take_from_outside(&site, checked).await;
+        }
         let lives = checked
             .iter()
             .map(|row| self.take_in(site.room, live(row, None)));
         let taken = join_all(lives).await;
-        for (row, taken) in checked.iter().zip(taken) {
-            let fate = match taken? {
-                Taken::Missing(_) => self.complete(site, row).await?,
-                _ => Fate::Settled,
-            };
-            match fate {
-                Fate::Settled => {
-                    tries.remove(&row.key);
-                    self.0.intakes.remove(site.room, row.origin.as_str());
-                }
-                Fate::Later => later.push(row.key),
-            }
+        for (row, taken) in checked.into_iter().zip(taken) {
+            let fate = fate(taken)?;
+            self.note(&site, &row, fate);
         }
-        let mut given_up = Vec::new();
-        for key in &later {
-            let tried = tries.entry(*key).or_default();
-            *tried += 1;
-            if *tried >= TRIES_MAX {
-                given_up.push(*key);
-            }
-        }
-        if !given_up.is_empty() {
-            tracing::debug!(room.id = %site.room_id, events = given_up.len(), "gave up on events");
-            for key in &given_up {
-                tries.remove(key);
-                if let Some(origin) = origins.get(key) {
-                    self.0.intakes.remove(site.room, origin);
-                }
-            }
-            later.retain(|key| !given_up.contains(key));
-            self.take_in(site.room, Intake::Drop(given_up)).await?;
-        }
-        Ok(later.is_empty())
+        Ok(())
     }
 
-    /// The rows whose signatures are right. What is wrong is dropped; what cannot be told yet comes as keys.
+    /// The room, and whether users of this server are in it.
+    async fn site(&self, room: RoomNo) -> Result<Option<(Site, bool)>> {
+        let snapshot = self.snapshot().await?;
+        let Some(head) = rooms::head(&*snapshot, room).await? else {
+            return Ok(None);
+        };
+        let version = RoomVersion::new(&head.version)
+            .ok_or_else(|| Error::UnsupportedVersion(head.version.to_string()))?;
+        let site = Site {
+            room,
+            room_id: head.room_id,
+            version,
+        };
+        Ok(Some((site, head.joined_local > 0)))
+    }
+
+    fn note(&self, site: &Site, row: &Row, fate: Fate) {
+        let intakes = &self.0.intakes;
+        match fate {
+            Fate::Settled => intakes.remove(site.room, row.key, row.origin.as_str()),
+            Fate::Lacks(lack) => {
+                let event_id = row.pdu.event_id().to_owned();
+                tracing::debug!(event.id = %event_id, ?lack, "not complete yet");
+                let parked = Parked {
+                    origin: row.origin.clone(),
+                    event_id: Some(event_id),
+                    lack,
+                };
+                intakes.park(site.room, row.key, parked);
+            }
+        }
+    }
+
+    /// The rows whose signatures are right. What is wrong is dropped; what cannot be told yet is put aside.
     async fn checked(
         &self,
         site: &Site,
         rows: Vec<(InboxKey, InboxRow)>,
-    ) -> Result<(Vec<Row>, Vec<InboxKey>)> {
+        source: KeySource,
+    ) -> Result<Vec<Row>> {
         let texts: Vec<&[u8]> = rows.iter().map(|(_, row)| row.json.as_slice()).collect();
         let place = (site.version, &*site.room_id);
-        let results = self.check(place, &texts, KeySource::Network).await;
-        let (mut checked, mut dropped, mut later) = (Vec::new(), Vec::new(), Vec::new());
+        let results = self.check(place, &texts, source).await;
+        let (mut checked, mut dropped) = (Vec::new(), HashMap::new());
         for ((key, row), result) in rows.iter().zip(results) {
             match (result, ServerName::parse(row.origin.as_str())) {
                 (Ok(pdu), Ok(origin)) => checked.push(Row {
@@ -295,36 +251,130 @@ impl Rooms {
                     origin,
                     pdu,
                 }),
-                (Err(Refused::Bad(VerifyError::NoKey(_))), _) => later.push(*key),
+                (Err(Refused::Bad(VerifyError::NoKey(_))), Ok(origin)) => {
+                    let parked = Parked {
+                        origin,
+                        event_id: None,
+                        lack: Lack::Keys,
+                    };
+                    self.0.intakes.park(site.room, *key, parked);
+                }
                 (result, _) => {
                     tracing::debug!(origin = %row.origin, "dropped an event: {:?}", result.err());
-                    dropped.push(*key);
-                    self.0.intakes.remove(site.room, &row.origin);
+                    dropped.insert(*key, row.origin.clone());
                 }
             }
         }
-        if !dropped.is_empty() {
-            self.take_in(site.room, Intake::Drop(dropped)).await?;
-        }
-        Ok((checked, later))
+        self.drop_rows(site.room, dropped).await?;
+        Ok(checked)
     }
 
-    /// Fetches what an event refers to and has it taken in again.
-    async fn complete(&self, site: &Site, row: &Row) -> Result<Fate> {
-        let gap = match self.fetch_references(site, &row.origin, &row.pdu).await {
-            Ok(gap) => gap,
-            Err(error @ (Error::Stopping | Error::Store(_))) => return Err(error),
-            Err(error) => {
-                tracing::debug!(event.id = %row.pdu.event_id(), error = %error, "not complete yet");
-                return Ok(Fate::Later);
-            }
+    /// Removes rows that lead to nothing.
+    pub(super) async fn drop_rows(
+        &self,
+        room: RoomNo,
+        rows: HashMap<InboxKey, String>,
+    ) -> Result<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let keys = rows.keys().copied().collect();
+        self.take_in(room, Intake::Drop(keys)).await?;
+        for (key, origin) in rows {
+            self.0.intakes.remove(room, key, &origin);
+        }
+        Ok(())
+    }
+
+    /// Begins to fetch what is to be fetched now.
+    fn begin_fetches(&self, room: RoomNo) {
+        let next = || {
+            let next = |waiting: &mut Waiting| waiting.next_fetch(Instant::now());
+            self.0.intakes.waiting(room, next).flatten()
         };
-        match self.take_in(site.room, live(row, gap)).await? {
-            Taken::Missing(missing) => {
-                tracing::debug!(event.id = %row.pdu.event_id(), ?missing, "not complete yet");
-                Ok(Fate::Later)
+        while let Some((key, origin)) = next() {
+            let rooms = self.clone();
+            self.spawn(async move {
+                let permit = rooms.0.intakes.fetcher(&origin).await;
+                let fetched = rooms.fetch_for(room, key).await;
+                drop(permit);
+                if let Err(error) = fetched {
+                    tracing::warn!(error = error.chain(), "could not complete an event");
+                }
+                rooms
+                    .0
+                    .intakes
+                    .waiting(room, |waiting| waiting.end_fetch(key, &origin));
+                rooms.wake_intake(room);
+            });
+        }
+    }
+
+    /// Fetches keys and events for a row of the inbox, and decides it if that is enough.
+    async fn fetch_for(&self, room: RoomNo, key: InboxKey) -> Result<()> {
+        let outcome = self.try_fetch_for(room, key).await;
+        if matches!(outcome, Err(Error::Stopping)) {
+            return Ok(());
+        }
+        // A row that was settled is not known any more.
+        if self.0.intakes.fetched_in_vain(room, key) == Kept::No {
+            let snapshot = self.snapshot().await?;
+            let rows = self.rows(&*snapshot, room, &[key]).await?;
+            tracing::debug!("gave up on an event that lacks others");
+            let given_up = rows.into_iter().map(|(key, row)| (key, row.origin));
+            self.drop_rows(room, given_up.collect()).await?;
+        }
+        outcome
+    }
+
+    async fn try_fetch_for(&self, room: RoomNo, key: InboxKey) -> Result<()> {
+        let snapshot = self.snapshot().await?;
+        let rows = self.rows(&*snapshot, room, &[key]).await?;
+        drop(snapshot);
+        let Some((site, is_resident)) = self.site(room).await? else {
+            return Ok(());
+        };
+        let mut checked = self.checked(&site, rows, KeySource::Network).await?;
+        if !checked.is_empty() {
+            self.0.intakes.waiting(room, Waiting::keys_arrived);
+        }
+        if !is_resident {
+            return self.take_from_outside(&site, checked).await;
+        }
+        let Some(row) = checked.pop() else {
+            return Ok(());
+        };
+        let mut decided = fate(self.take_in(room, live(&row, None)).await)?;
+        if let Fate::Lacks(Lack::Events(_)) = &decided {
+            let tries = self.0.intakes.waiting(room, |waiting| waiting.tries(key));
+            let gap = match tries.unwrap_or(0) {
+                0..TRIES_BEFORE_GAP => Gap::NotYet,
+                _ => Gap::Allowed,
+            };
+            let wanted = (&row.pdu, gap);
+            match self.fetch_references(&site, &row.origin, wanted).await {
+                Ok(gap) => decided = fate(self.take_in(room, live(&row, gap)).await)?,
+                Err(error @ (Error::Stopping | Error::Store(_))) => return Err(error),
+                Err(error) => {
+                    let event_id = row.pdu.event_id();
+                    tracing::debug!(event.id = %event_id, error = error.chain(), "nothing fetched");
+                }
             }
-            _ => Ok(Fate::Settled),
+        }
+        self.note(&site, &row, decided);
+        Ok(())
+    }
+}
+
+/// What an answer of the room's worker says of a row. A failure of this server is that row's alone: others go on.
+fn fate(taken: Result<Taken>) -> Result<Fate> {
+    match taken {
+        Ok(Taken::Missing(missing)) => Ok(Fate::Lacks(Lack::Events(missing))),
+        Ok(_) => Ok(Fate::Settled),
+        Err(Error::Stopping) => Err(Error::Stopping),
+        Err(error) => {
+            tracing::warn!(error = error.chain(), "could not decide upon an event");
+            Ok(Fate::Lacks(Lack::Nothing))
         }
     }
 }

@@ -11,6 +11,7 @@ use ruma::{EventId, RoomId, ServerName, UserId};
 use serde_json::value::RawValue;
 
 use super::check::{KeySource, Refused};
+use super::fetch::Gap;
 use super::import::Step;
 use super::intake::Site;
 use crate::membership::MemberAsk;
@@ -68,6 +69,7 @@ impl Rooms {
                 membership: MembershipState::Invite,
                 stripped_state: Some(stripped_for_client(place, &invite.state, &signed)),
                 event: Some(signed.clone()),
+                inbox: None,
             };
             self.take_in(room, Intake::Import(Box::new(step))).await?;
         }
@@ -84,7 +86,9 @@ impl Rooms {
         };
         let mut taken = self.take_in(site.room, Intake::Live(live.clone())).await?;
         if let Taken::Missing(_) = taken {
-            live.after_gap = self.fetch_references(site, origin, pdu).await?;
+            live.after_gap = self
+                .fetch_references(site, origin, (pdu, Gap::Allowed))
+                .await?;
             taken = self.take_in(site.room, Intake::Live(live)).await?;
         }
         match taken {

@@ -76,7 +76,7 @@ impl Rooms {
             match self.try_complete(room).await {
                 Ok(()) | Err(Error::Stopping) => return,
                 Err(error) => {
-                    tracing::debug!(error = %error, "a room's state is not complete yet");
+                    tracing::debug!(error = error.chain(), "a room's state is not complete yet");
                 }
             }
             tokio::time::sleep(wait).await;

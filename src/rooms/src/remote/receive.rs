@@ -12,17 +12,16 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::check::{KeySource, Refused};
+use super::intake::Site;
 use crate::{Error, Result, Rider, Rooms};
 
 /// Most events of a transaction (server-server API, "Transactions").
 const PDUS_MAX: usize = 50;
-/// Most events of one server that wait in one room's inbox; what is more is refused, and fetched when later events
-/// refer to it.
-const WAITING_PER_ORIGIN_MAX: usize = 1_000;
-/// Most events that wait in one room's inbox.
-const WAITING_MAX: usize = 5_000;
 /// How often a transaction is tried while others of the same server come in.
 const CONFLICTS_MAX: usize = 16;
+
+/// Why a room's events are not taken.
+const NOBODY: &str = "nobody of this server is in the room";
 
 /// What another server sends.
 #[derive(Clone, Debug, Default)]
@@ -41,8 +40,7 @@ pub struct TxnAnswer(pub Vec<(OwnedEventId, Option<String>)>);
 
 /// A room as far as its inbox is concerned.
 struct Door {
-    room: RoomNo,
-    version: RoomVersion,
+    site: Site,
     refusal: Option<&'static str>,
 }
 
@@ -120,24 +118,29 @@ impl Rooms {
             let Some(Some(door)) = doors.get(&room_id) else {
                 continue;
             };
-            let Ok(pdu) = Pdu::parse(door.version, json.get().as_bytes()) else {
+            let Ok(pdu) = Pdu::parse(door.site.version, json.get().as_bytes()) else {
                 tracing::debug!(%origin, room.id = %room_id, "an event that cannot be read");
                 continue;
             };
             let waiting = incoming
                 .iter()
-                .filter(|event: &&Incoming| event.room == door.room)
+                .filter(|event: &&Incoming| event.room == door.site.room)
                 .count();
+            let is_pending = door.refusal == Some(NOBODY)
+                && self
+                    .ended_by(&**snapshot, &door.site, &pdu)
+                    .await?
+                    .is_some();
             let refusal = match door.refusal {
-                Some(refusal) => Some(refusal.to_owned()),
-                None if self.is_full(door.room, origin, waiting) => {
+                Some(refusal) if !is_pending => Some(refusal.to_owned()),
+                _ if self.0.intakes.is_full(door.site.room, origin, waiting) => {
                     Some("too many events are waiting".to_owned())
                 }
-                None => self.refusal((door.version, &room_id), json).await,
+                _ => self.refusal((door.site.version, &room_id), json).await,
             };
             if refusal.is_none() {
                 incoming.push(Incoming {
-                    room: door.room,
+                    room: door.site.room,
                     json: Bytes::copy_from_slice(json.get().as_bytes()),
                 });
             }
@@ -164,22 +167,18 @@ impl Rooms {
             .await?
             .map(|(event, _)| ServerAcl::of(&event));
         let refusal = if look.head.joined_local == 0 {
-            Some("nobody of this server is in the room")
+            Some(NOBODY)
         } else if acl.is_some_and(|acl| !acl.permits(origin)) {
             Some("the room's ACL denies the server")
         } else {
             None
         };
-        Ok(Some(Door {
+        let site = Site {
             room,
+            room_id: room_id.to_owned(),
             version: look.version,
-            refusal,
-        }))
-    }
-
-    fn is_full(&self, room: RoomNo, origin: &ServerName, more: usize) -> bool {
-        let (of_origin, all) = self.0.intakes.waiting(room, origin.as_str());
-        of_origin + more >= WAITING_PER_ORIGIN_MAX || all + more >= WAITING_MAX
+        };
+        Ok(Some(Door { site, refusal }))
     }
 
     /// Why an event is refused at once. One whose key is not at hand is not: it waits unchecked.

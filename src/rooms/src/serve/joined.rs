@@ -1,6 +1,7 @@
 //! The answer to a join of another server's user.
 
-use hearth_data::{EventNo, RoomNo, StateId, federation};
+use hearth_data::{EventNo, RoomNo, StateId, federation, timeline};
+use hearth_event::Pdu;
 use hearth_event::canonical::quote;
 use hearth_ports::remote::Members;
 use ruma::events::room::member::MembershipState;
@@ -35,7 +36,14 @@ impl Rooms {
             Members::All => &[],
             Members::Omit => &state,
         };
-        let chain = self.auth_chain(&look, &state, without).await?;
+        let (mut rests_on, joining) = look.named_by(event).await?;
+        rests_on.extend(&state);
+        let mut chain = self.auth_chain(&look, &rests_on, without).await?;
+        // So does a member that the join itself names.
+        let named = rests_on.iter().filter(|event| !state.contains(event));
+        chain.extend(named);
+        chain.sort_unstable();
+        chain.dedup();
         let origin = quote(self.server_name().as_str());
         let mut answer = format!("{{\"origin\":{origin},\"event\":{},\"state\":", event.get());
         look.write_events(&mut answer, &state).await?;
@@ -46,9 +54,13 @@ impl Rooms {
             Members::Omit => {
                 let servers = federation::servers(&*look.snapshot, room).await?;
                 answer.push_str(",\"members_omitted\":true,\"servers_in_room\":[");
-                for server in servers {
+                // Who is just coming in is not in it yet.
+                for server in servers
+                    .iter()
+                    .filter(|server| Some(*server) != joining.as_ref())
+                {
                     super::state::separate(&mut answer);
-                    answer.push_str(&quote(&server));
+                    answer.push_str(&quote(server));
                 }
                 answer.push_str("]}");
             }
@@ -58,6 +70,25 @@ impl Rooms {
 }
 
 impl Look {
+    /// The events that a join names in its auth events, and the server of whoever joins, if nobody else of it is in the
+    /// room.
+    async fn named_by(&self, join: &RawValue) -> Result<(Vec<EventNo>, Option<String>)> {
+        let join = Pdu::parse(self.version, join.get().as_bytes())
+            .map_err(|error| Error::BadEvent(error.to_string()))?;
+        let mut named = Vec::new();
+        for id in join.auth_events() {
+            let found = timeline::find(&*self.snapshot, id).await?;
+            named.extend(
+                found
+                    .filter(|found| found.room == self.room)
+                    .map(|found| found.event),
+            );
+        }
+        let server = join.sender().server_name().to_string();
+        let joined = federation::joined_of(&*self.snapshot, self.room, &server).await?;
+        Ok((named, (joined <= 1).then_some(server)))
+    }
+
     /// A state without its members, but for some joined ones if the room has no name.
     async fn without_members(&self, state: StateId) -> Result<Vec<EventNo>> {
         let entries = self
@@ -80,7 +111,7 @@ impl Look {
                 .map(|entry| entry.event)
                 .take(MEMBERS_LOOKED_AT)
                 .collect();
-            let rows = hearth_data::timeline::events(&*self.snapshot, self.room, &some).await?;
+            let rows = timeline::events(&*self.snapshot, self.room, &some).await?;
             let mut heroes = 0;
             for row in rows {
                 let membership = content::membership(&self.pdu(&row)?);

@@ -9,7 +9,6 @@ use hearth_data::append::{Admitted, Standing, append, append_outlier, promote};
 use hearth_data::changes::Change;
 use hearth_data::gaps::{self, GapRow};
 use hearth_data::inbox::{self, InboxKey};
-use hearth_data::reach::Indexed;
 use hearth_data::timeline::{self, EventRef, Whereabouts};
 use hearth_data::{EventNo, Place, StateId};
 use hearth_event::{
@@ -23,8 +22,6 @@ use super::{Stage, StagedEvent};
 use crate::Result;
 use crate::relate::Relating;
 
-/// Most events that are added to the auth graph for one.
-const LINKED_AT_ONCE_MAX: usize = 64;
 /// Most refused events that are followed back to the extremities that they stand on.
 const REFUSED_WALK_MAX: usize = 200;
 
@@ -52,7 +49,7 @@ impl Stage<'_> {
         }
     }
 
-    fn drop_row(&mut self, key: InboxKey) {
+    pub(crate) fn drop_row(&mut self, key: InboxKey) {
         let room = self.room();
         inbox::remove(self.batch.ops(), room, key);
         self.is_written = true;
@@ -69,7 +66,10 @@ impl Stage<'_> {
                 pdu: staged.pdu.clone(),
             }));
         }
-        if let Some(found) = self.outliers.get(event_id) {
+        if let Some(found) = self.outliers.get(event_id).or_else(|| {
+            let deciding = self.deciding.as_ref();
+            deciding.filter(|found| found.pdu.event_id() == event_id)
+        }) {
             return Ok(Some(found.clone()));
         }
         let Some(EventRef { room, event }) = timeline::find(self.snapshot, event_id).await? else {
@@ -161,70 +161,6 @@ impl Stage<'_> {
             verdict,
             event: number,
         })
-    }
-
-    /// Adds a state event to the auth graph, and those of its auth events that came as invites and were not. `false` if
-    /// its auth events go round in a ring, or one of them is not allowed by its own.
-    pub(crate) async fn link(
-        &mut self,
-        pdu: &Pdu,
-        number: EventNo,
-        auth: &AuthEvents,
-    ) -> Result<bool> {
-        if !pdu.is_state() {
-            return Ok(true);
-        }
-        let mut open = vec![(number, numbers_of(pdu, auth))];
-        for _ in 0..LINKED_AT_ONCE_MAX {
-            let Some((number, numbers)) = open.last() else {
-                return Ok(true);
-            };
-            match self.links.append(*number, numbers).await? {
-                Indexed::Done => {
-                    open.pop();
-                }
-                Indexed::AuthMissing(missing) => {
-                    if open.iter().any(|(number, _)| *number == missing) {
-                        return Ok(false);
-                    }
-                    match self.linkable(missing).await? {
-                        Some(numbers) => open.push((missing, numbers)),
-                        None => return Ok(false),
-                    }
-                }
-            }
-        }
-        Ok(false)
-    }
-
-    /// Adds an event that was kept before its auth events were here. `false` if they do not allow it.
-    async fn relink(&mut self, found: &Found) -> Result<bool> {
-        if !found.pdu.is_state() || self.links.view().links(found.event).await?.is_some() {
-            return Ok(true);
-        }
-        self.is_written = true;
-        let auth = match self.linkable(found.event).await? {
-            Some(_) => self.auth_events_of(&found.pdu).await?,
-            None => return Ok(false),
-        };
-        match auth {
-            Ok(auth) => self.link(&found.pdu, found.event, &auth).await,
-            Err(_) => Ok(false),
-        }
-    }
-
-    /// The auth events of a kept event, if they are here and allow it.
-    async fn linkable(&mut self, number: EventNo) -> Result<Option<Vec<EventNo>>> {
-        let found = self.pdus(&[number]).await?;
-        let Some((pdu, standing)) = found.get(&number) else {
-            return Ok(None);
-        };
-        let Ok(auth) = self.auth_events_of(pdu).await? else {
-            return Ok(None);
-        };
-        let is_allowed = *standing != Standing::Rejected
-            && allowed_by_auth_events(pdu, &|id| lookup(&auth, id)).is_ok();
-        Ok(is_allowed.then(|| numbers_of(pdu, &auth)))
     }
 
     async fn take_live(&mut self, live: &Live) -> Result<Taken> {
@@ -360,6 +296,10 @@ impl Stage<'_> {
     }
 
     fn staged_number(&self, number: EventNo) -> Option<(Pdu, Standing)> {
+        let deciding = self.deciding.as_ref();
+        if let Some(found) = deciding.filter(|found| found.event == number) {
+            return Some((found.pdu.clone(), found.standing));
+        }
         let id = self.staged_numbers.get(&number)?;
         match (self.events.get(id), self.outliers.get(id)) {
             (Some(staged), _) => Some((staged.pdu.clone(), staged.row.standing)),
@@ -424,7 +364,7 @@ impl Stage<'_> {
         };
         let now = self.state();
         let current = match is_accepted && !is_history {
-            true => self.current_with(&replaces, after).await?,
+            true => self.current_with(&replaces, (pdu, number, after)).await?,
             false => now,
         };
         let admitted = Admitted {
@@ -509,8 +449,12 @@ impl Stage<'_> {
         Ok(superseded)
     }
 
-    /// The current state with one more extremity.
-    async fn current_with(&mut self, replaces: &[EventNo], after: StateId) -> Result<StateId> {
+    /// The current state with one more extremity: an event, with the state after it.
+    async fn current_with(
+        &mut self,
+        replaces: &[EventNo],
+        (pdu, event, after): (&Pdu, EventNo, StateId),
+    ) -> Result<StateId> {
         let mut states: Vec<StateId> = self
             .batch
             .head
@@ -520,7 +464,16 @@ impl Stage<'_> {
             .map(|extremity| extremity.state_after)
             .collect();
         states.push(after);
-        self.resolve(states).await
+        self.deciding = Some(Found {
+            event,
+            place: None,
+            standing: Standing::Accepted,
+            state_after: after,
+            pdu: pdu.clone(),
+        });
+        let resolved = self.resolve(states).await;
+        self.deciding = None;
+        resolved
     }
 
     /// Whether an event is one of those missing below a gap: then later events are here already.
@@ -560,7 +513,7 @@ impl Stage<'_> {
     }
 }
 
-fn numbers_of(pdu: &Pdu, auth: &AuthEvents) -> Vec<EventNo> {
+pub(crate) fn numbers_of(pdu: &Pdu, auth: &AuthEvents) -> Vec<EventNo> {
     let found = pdu.auth_events().iter().filter_map(|id| auth.get(id));
     found.map(|found| found.event).collect()
 }

@@ -167,15 +167,16 @@ impl Stage<'_> {
         let mut keyed: Vec<((String, String), Option<EventNo>)> = Vec::new();
         let mut missing = Vec::new();
         for id in &new.set {
-            match self.found(id).await? {
-                Some(found) if !found.rejected() => {
-                    if let Some((kind, key)) = found.pdu.state_key_pair() {
-                        let key = (kind.to_owned(), key.to_owned());
-                        keyed.push((key, Some(found.event)));
-                    }
-                }
-                Some(_) => {}
-                None => missing.push(id.clone()),
+            let Some(found) = self.found(id).await? else {
+                missing.push(id.clone());
+                continue;
+            };
+            if found.rejected() || !self.relink(&found).await? {
+                continue;
+            }
+            if let Some((kind, key)) = found.pdu.state_key_pair() {
+                let key = (kind.to_owned(), key.to_owned());
+                keyed.push((key, Some(found.event)));
             }
         }
         if !missing.is_empty() {

@@ -8,8 +8,8 @@ use ruma::events::room::member::MembershipState;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::fixture::{House, caller, parsed, public, raw, user};
-use crate::{Error, InitialState, MemberFilter, NewRoom, TargetChange};
+use super::fixture::{House, caller, parsed, public, raw, sender, user};
+use crate::{Error, InitialState, MemberFilter, NewRoom, NewState, TargetChange};
 
 #[tokio::test]
 async fn joining_again_answers_without_a_new_event() {
@@ -241,6 +241,26 @@ async fn a_restricted_room_lets_in_whoever_is_in_the_room_it_names() {
         .await
         .expect("a member");
     assert_eq!(member["join_authorised_via_users_server"], "@alice:house");
+    // Of who is in already nobody has to be named, whatever the client says.
+    let state = NewState {
+        kind: "m.room.member".to_owned(),
+        state_key: "@bob:house".to_owned(),
+        content: raw(json!({
+            "membership": "join",
+            "displayname": "Bobby",
+            "join_authorised_via_users_server": "unused",
+        })),
+    };
+    let put = house.rooms.put_state(&sender("bob"), &room, state).await;
+    put.expect("a member event");
+    let member = house
+        .state_at_key("alice", &room, key)
+        .await
+        .expect("a member");
+    assert_eq!(
+        member,
+        json!({"membership": "join", "displayname": "Bobby"})
+    );
 }
 
 #[tokio::test]

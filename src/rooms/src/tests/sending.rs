@@ -99,7 +99,7 @@ async fn the_create_event_cannot_be_sent() {
             json!({"room_version": "12"}),
         )
         .await;
-    assert!(matches!(create, Err(Error::Refused(_))));
+    assert!(matches!(create, Err(Error::Invalid(_))));
 }
 
 #[tokio::test]

@@ -1,0 +1,6 @@
+//! What comes from other servers, on a memory store, with other servers that do as they are told.
+
+mod fixture;
+mod inbox;
+mod outside;
+mod security;

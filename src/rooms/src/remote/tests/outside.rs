@@ -1,0 +1,111 @@
+use hearth_event::{Draft, Pdu, RoomVersion};
+use ruma::events::room::member::MembershipState;
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId};
+use serde_json::json;
+
+use super::fixture::{House, alice, draft, far_event, json_of, user};
+use crate::remote::InviteIn;
+
+/// A room of a far server, in which nobody of this server is.
+pub(super) struct Elsewhere {
+    pub(super) room: OwnedRoomId,
+    pub(super) create: Pdu,
+    pub(super) bob: OwnedUserId,
+}
+
+pub(super) fn member(sender: &UserId, of: &UserId, membership: &str) -> Draft {
+    let content = json!({ "membership": membership });
+    draft(sender, ("m.room.member", Some(of.as_str())), &content)
+}
+
+impl Elsewhere {
+    pub(super) fn new() -> Self {
+        let bob = user("@bob:far");
+        let room = RoomId::parse("!elsewhere:far").unwrap();
+        let content = json!({ "room_version": "11" });
+        let create = draft(&bob, ("m.room.create", Some("")), &content);
+        let create = far_event(RoomVersion::V11, &room, &create, (&[], &[]));
+        Self { room, create, bob }
+    }
+
+    pub(super) fn event(&self, draft: &Draft, auth: &[Pdu]) -> Pdu {
+        let auth: Vec<Pdu> = [&[self.create.clone()], auth].concat();
+        let prev = [&self.create];
+        far_event(RoomVersion::V11, &self.room, draft, (&prev, &auth))
+    }
+
+    async fn invite_alice(&self, house: &House) -> Pdu {
+        let invite = self.event(&member(&self.bob, &alice(), "invite"), &[]);
+        let json = json_of(&invite);
+        let incoming = InviteIn {
+            version: "11",
+            event: &json,
+            state: Vec::new(),
+        };
+        let origin = self.bob.server_name();
+        let id = invite.event_id();
+        let taken = house.rooms.accept_invite(origin, &self.room, id, incoming);
+        taken.await.unwrap();
+        invite
+    }
+}
+
+pub(super) async fn register_alice(house: &House) {
+    use hearth_data::accounts::users::UserRow;
+    use hearth_data::tables::USERS;
+    use hearth_store::{Backend, Batch};
+    let mut batch = Batch::new();
+    USERS.put(&mut batch, &alice().to_string(), &UserRow::default());
+    house.store.commit(batch).await.unwrap();
+}
+
+/// What alice is told of a room.
+pub(super) async fn membership(house: &House, room: &RoomId) -> Option<MembershipState> {
+    use hearth_store::Backend;
+    let snapshot = house.store.snapshot().await.unwrap();
+    let number = hearth_data::rooms::number(&*snapshot, room)
+        .await
+        .unwrap()?;
+    let row = hearth_data::members::user_room(&*snapshot, alice().as_str(), number).await;
+    row.unwrap().map(|row| row.membership)
+}
+
+fn refusals(answer: &crate::remote::TxnAnswer) -> Vec<(OwnedEventId, bool)> {
+    let answers = answer.0.iter();
+    answers
+        .map(|(id, refused)| (id.clone(), refused.is_some()))
+        .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_invite_is_taken_back_by_whoever_sent_it_and_by_nobody_else() {
+    let house = House::new();
+    register_alice(&house).await;
+    let there = Elsewhere::new();
+    let invite = there.invite_alice(&house).await;
+    assert_eq!(
+        membership(&house, &there.room).await,
+        Some(MembershipState::Invite)
+    );
+    let carol = user("@carol:far");
+    let by_carol = there.event(&member(&carol, &alice(), "leave"), &[invite.clone()]);
+    let message = there.event(&super::fixture::message(&there.bob, "hello"), &[]);
+    let answer = house.offer("far", &[&by_carol, &message]).await.unwrap();
+    assert!(refusals(&answer).iter().all(|(_, refused)| *refused));
+    house.settle().await;
+    assert_eq!(
+        membership(&house, &there.room).await,
+        Some(MembershipState::Invite)
+    );
+    let by_bob = there.event(&member(&there.bob, &alice(), "leave"), &[invite]);
+    house.send("far", &[&by_bob]).await;
+    house.settle().await;
+    assert_eq!(
+        membership(&house, &there.room).await,
+        Some(MembershipState::Leave)
+    );
+    assert_eq!(house.waiting(&there.room).await, 0);
+    // Nothing is pending any more.
+    let again = house.offer("far", &[&by_bob]).await.unwrap();
+    assert!(refusals(&again).iter().all(|(_, refused)| *refused));
+}
