@@ -16,6 +16,7 @@ pub(crate) fn check(config: &Config) -> Result<(), Error> {
     calls(config)?;
     sizes(config)?;
     media(config)?;
+    retention(config)?;
     rates(config)
 }
 
@@ -181,6 +182,18 @@ fn media(config: &Config) -> Result<(), Error> {
             conflict("media.s3 needs secret_key or secret_key_file")
         }
         _ => Ok(()),
+    }
+}
+
+fn retention(config: &Config) -> Result<(), Error> {
+    let retention = &config.retention;
+    let (min, max) = (retention.min_lifetime, retention.max_lifetime);
+    match min <= max {
+        true => Ok(()),
+        false => conflict(format!(
+            "retention.min_lifetime {min} is longer than retention.max_lifetime {max}: \
+             for nothing to be kept longer than {max}, say the same or less for min_lifetime"
+        )),
     }
 }
 

@@ -8,11 +8,13 @@
 mod check;
 mod load;
 mod media;
+mod retention;
 mod settings;
 mod value;
 
 pub use load::{Error, Sources};
 pub use media::{Media, S3};
+pub use retention::{Lifetime, Retention};
 pub use settings::{
     Config, Contact, Egress, Federation, Limits, Log, LogFormat, Password, Policy, Rate,
     RateLimits, Registration, Room, Store, Tls, Turn, Web, WellKnown,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::{ByteSize, Media, Secret};
+use crate::{ByteSize, Media, Retention, Secret};
 
 /// All settings. What each means for whoever runs a server is written in `config/hearth.toml`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -49,6 +49,8 @@ pub struct Config {
     pub federation: Federation,
     /// Files that users upload.
     pub media: Media,
+    /// How long messages are kept.
+    pub retention: Retention,
     /// Logs.
     pub log: Log,
     /// Cost of a password hash.
@@ -294,6 +296,7 @@ impl Default for Config {
             egress: Egress::default(),
             federation: Federation::default(),
             media: Media::default(),
+            retention: Retention::default(),
             log: Log::default(),
             password: Password::default(),
             store: Store::default(),

@@ -20,6 +20,7 @@ pub mod reach;
 pub mod receipts;
 pub mod relations;
 pub mod reports;
+pub mod retention;
 pub mod rooms;
 pub mod row;
 pub mod social;

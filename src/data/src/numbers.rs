@@ -37,6 +37,11 @@ impl Place {
         self.0 >> 8
     }
 
+    /// The place where a chunk begins.
+    pub fn of_chunk(chunk: i64) -> Self {
+        Self(chunk << 8)
+    }
+
     /// How many places stay free for history that is missing.
     pub const GAP: i64 = 1 << 32;
 

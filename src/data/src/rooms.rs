@@ -92,6 +92,17 @@ pub async fn head(snapshot: &dyn Snapshot, room: RoomNo) -> Result<Option<RoomHe
     ROOM_HEADS.get(snapshot, &room).await
 }
 
+/// The heads of rooms after a room (exclusive; start with `RoomNo(0)`), at most `limit`.
+pub async fn heads_after(
+    snapshot: &dyn Snapshot,
+    after: RoomNo,
+    limit: usize,
+) -> Result<Vec<(RoomNo, RoomHead)>> {
+    let from = RoomNo(after.0.saturating_add(1));
+    let range = ROOM_HEADS.between(&from, &RoomNo(u64::MAX));
+    ROOM_HEADS.range(snapshot, range, limit).await
+}
+
 /// The current state as it was at a position: the empty one before the room's first event.
 pub async fn state_at(snapshot: &dyn Snapshot, room: RoomNo, at: Position) -> Result<StateId> {
     let range = ROOM_STATES.between(&(room, Position::ZERO), &(room, at.next()));

@@ -36,6 +36,7 @@ use crate::reach::AuthLinks;
 use crate::receipts::{ReceiptAtKey, ReceiptRow};
 use crate::relations::{AnnotationKey, RelationRow, ThreadRow};
 use crate::reports::ReportRow;
+use crate::retention::RetentionRow;
 use crate::rooms::{AliasRow, RoomHead};
 use crate::row::Json;
 use crate::social::{DirectChatRow, DirectRoomRow, FriendRow, PrivateGroupRow};
@@ -115,6 +116,8 @@ pub const TXNS: Table<(String, String, String), TxnRow> = Table::new(0x29, "txns
 /// (room, target, (sender, event type, key)) → the annotating event. Written and read by `rooms` against duplicates.
 pub const ANNOTATIONS: Table<AnnotationKey, EventNo> =
     Table::new(0x2a, "annotations", Profile::Point);
+/// Room → how far its history was emptied of messages that came to their end. Written and read by `rooms`.
+pub const RETENTION: Table<RoomNo, RetentionRow> = Table::new(0x2b, "retention", Profile::Point);
 /// (room, event id) → a redaction of that event, which is not here. Written and read by `rooms`.
 pub const EARLY_REDACTIONS: Table<(RoomNo, String), EventNo> =
     Table::new(0x2f, "early_redactions", Profile::Point);
@@ -344,6 +347,7 @@ pub const CATALOGUE: &[TableInfo] = &[
     THREADS_AT.info(),
     TXNS.info(),
     ANNOTATIONS.info(),
+    RETENTION.info(),
     EARLY_REDACTIONS.info(),
     STATE_NODES.info(),
     AUTH_LINKS.info(),

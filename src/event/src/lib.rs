@@ -25,6 +25,7 @@ pub mod push;
 mod redact;
 pub mod relations;
 mod resolution;
+pub mod retention;
 mod verify;
 mod version;
 pub mod visibility;

@@ -13,6 +13,7 @@ use hearth_data::state::States;
 use hearth_data::tables::CATALOGUE;
 use hearth_e2ee::E2ee;
 use hearth_event::RoomVersion;
+use hearth_event::retention::{Bounds, Lifetime};
 use hearth_federation::Sender;
 use hearth_http::Gate;
 use hearth_rooms::Rooms;
@@ -262,6 +263,22 @@ fn sync_settings(config: &Config, cache_bytes_max: u64) -> hearth_sync::Settings
     hearth_sync::Settings {
         timeout_max: Duration::from_secs(config.limits.long_poll_seconds_max),
         cache_bytes_max,
+        retention: retention(config),
+    }
+}
+
+/// How long messages are kept.
+fn retention(config: &Config) -> Bounds {
+    let lifetime = |time: hearth_config::Lifetime| {
+        let seconds = time.seconds();
+        seconds.map_or(Lifetime::FOREVER, |seconds| {
+            Lifetime::millis(seconds * 1_000)
+        })
+    };
+    Bounds {
+        default: lifetime(config.retention.default_lifetime),
+        min: lifetime(config.retention.min_lifetime),
+        max: lifetime(config.retention.max_lifetime),
     }
 }
 
@@ -278,5 +295,6 @@ fn rooms_settings(
         key: identity.key,
         default_version,
         view_cache_bytes_max: budget.rooms,
+        retention: retention(config),
     })
 }

@@ -105,6 +105,10 @@ fn start_workers(house: &House) {
     house
         .tasks
         .spawn(async move { rooms.run_jobs(shutdown).await });
+    let (rooms, shutdown) = (house.handles.client.rooms.clone(), house.shutdown.clone());
+    house
+        .tasks
+        .spawn(async move { rooms.run_retention(shutdown).await });
     let (media, shutdown) = (house.handles.client.media.clone(), house.shutdown.clone());
     house.tasks.spawn(media.run(shutdown));
     let (accounts, shutdown) = (

@@ -28,6 +28,7 @@ mod read;
 mod relate;
 pub mod remote;
 mod reports;
+mod retention;
 mod send;
 pub mod serve;
 mod stage;
@@ -47,6 +48,7 @@ use std::sync::atomic::AtomicU64;
 use hearth_data::meta::Numbers;
 use hearth_data::reach::ReachCache;
 use hearth_data::{RoomNo, rooms};
+use hearth_event::retention::Bounds;
 use hearth_event::{RoomVersion, SigningKey};
 use hearth_store::{Backend, Batch, Snapshot};
 use hearth_types::{Caller, Clock, Ids};
@@ -90,6 +92,8 @@ pub struct Settings {
     pub default_version: RoomVersion,
     /// How much memory the views of rooms last written to, with their auth graphs, may take, in bytes.
     pub view_cache_bytes_max: u64,
+    /// How long messages are kept.
+    pub retention: Bounds,
 }
 
 /// What [`Rooms`] is made of.

@@ -7,6 +7,7 @@ mod members;
 mod passing;
 mod people;
 mod presence;
+mod retention;
 mod sending;
 mod third_party;
 mod together;

@@ -142,6 +142,9 @@ impl Counting<'_> {
             }
             tally.receipts_upto = to;
         }
+        if forget_ended(reader, &mut tally).await? {
+            tally.changed_at = to;
+        }
         if tally.since_checkpoint >= CHECKPOINT_EVERY {
             tally.since_checkpoint = 0;
             let mut batch = Batch::buffered();
@@ -379,6 +382,23 @@ async fn forget_redacted(
         tally.row.unread.retain(|unread| unread.place != place);
     }
     Ok(())
+}
+
+/// Forgets messages that have come to their end. Answers whether there were any. They end in the order of history but
+/// for clocks that are wrong, so the oldest says whether there is anything to do.
+async fn forget_ended(reader: &RoomReader<'_>, tally: &mut Tally) -> Result<bool> {
+    if !reader.may_end() {
+        return Ok(false);
+    }
+    let before = tally.row.unread.len();
+    // What is no message has no sender here, and stays.
+    while let Some(index) = (tally.row.unread.iter()).position(|unread| unread.sender.is_some())
+        && reader.is_gone(tally.row.unread[index].place).await?
+    {
+        tally.row.unread.remove(index);
+    }
+    tally.drop_names();
+    Ok(tally.row.unread.len() != before)
 }
 
 async fn apply_receipts(reader: &RoomReader<'_>, user: &str, tally: &mut Tally) -> Result<()> {

@@ -4,19 +4,22 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use hearth_data::append::{EventRow, Standing};
-use hearth_data::state::{StateView, States};
+use hearth_data::state::StateView;
 use hearth_data::timeline::Placed;
 use hearth_data::{EventNo, Place, RoomNo, StateId, rooms, timeline};
 use hearth_event::push::PushEvent;
+use hearth_event::retention::{Policy, RETENTION};
 use hearth_event::visibility::{Membership, Visibility};
 use hearth_event::{Pdu, PowerLevels, RoomVersion};
 use hearth_store::Snapshot;
+use hearth_types::UnixMs;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::sync::OnceCell;
 
 use crate::Result;
+use crate::service::Reading;
 
 /// How many states' facts are kept.
 const FACTS_MAX: usize = 1_000;
@@ -39,6 +42,7 @@ pub(crate) struct Facts {
     members: Mutex<HashMap<Box<str>, Member>>,
     power: OnceCell<Option<PowerLevels>>,
     joined: OnceCell<u64>,
+    retention: OnceCell<Policy>,
 }
 
 /// A user's membership in a state.
@@ -109,8 +113,9 @@ pub(crate) struct RoomReader<'a> {
     pub(crate) snapshot: &'a dyn Snapshot,
     pub(crate) no: RoomNo,
     pub(crate) name: Arc<RoomName>,
-    states: &'a States,
-    caches: &'a RoomCaches,
+    reading: &'a Reading,
+    /// What was sent before has come to its end; found out when it is first asked.
+    ended: OnceCell<UnixMs>,
 }
 
 impl<'a> RoomReader<'a> {
@@ -118,9 +123,9 @@ impl<'a> RoomReader<'a> {
     pub(crate) async fn open(
         snapshot: &'a dyn Snapshot,
         no: RoomNo,
-        states: &'a States,
-        caches: &'a RoomCaches,
+        reading: &'a Reading,
     ) -> Result<Option<Self>> {
+        let caches = &reading.rooms;
         let name = match caches.names.get(&no) {
             Some(name) => name,
             None => {
@@ -140,13 +145,13 @@ impl<'a> RoomReader<'a> {
             snapshot,
             no,
             name,
-            states,
-            caches,
+            reading,
+            ended: OnceCell::new(),
         }))
     }
 
     pub(crate) fn view(&self) -> StateView<'_> {
-        self.states.view(self.no, self.snapshot)
+        self.reading.states.view(self.no, self.snapshot)
     }
 
     /// A row's event; `None`, with a line in the log, if it cannot be read: one bad row must not stop a sync.
@@ -227,7 +232,7 @@ impl<'a> RoomReader<'a> {
     /// What a state says.
     pub(crate) async fn facts(&self, state: StateId) -> Result<Arc<Facts>> {
         let key = (self.no, state);
-        if let Some(facts) = self.caches.facts.get(&key) {
+        if let Some(facts) = self.reading.rooms.facts.get(&key) {
             return Ok(facts);
         }
         let visibility = match self.state_event(state, "m.room.history_visibility").await? {
@@ -239,8 +244,9 @@ impl<'a> RoomReader<'a> {
             members: Mutex::default(),
             power: OnceCell::new(),
             joined: OnceCell::new(),
+            retention: OnceCell::new(),
         });
-        self.caches.facts.insert(key, facts.clone());
+        self.reading.rooms.facts.insert(key, facts.clone());
         Ok(facts)
     }
 
@@ -250,6 +256,48 @@ impl<'a> RoomReader<'a> {
             return Ok(None);
         };
         Ok(self.stored(number).await?.map(|(_, _, pdu)| pdu))
+    }
+
+    /// Whether an event is a message that has come to its end, so that nobody is shown it any more.
+    pub(crate) async fn has_ended(&self, pdu: &Pdu) -> Result<bool> {
+        let bounds = &self.reading.retention;
+        let (now, sent) = (self.reading.clock.now(), pdu.origin_server_ts());
+        // Most messages are younger than any room may want them.
+        if pdu.is_state() || sent >= bounds.min.ended_before(now) {
+            return Ok(false);
+        }
+        let ended = self.ended.get_or_try_init(|| async {
+            let policy = match rooms::head(self.snapshot, self.no).await? {
+                Some(head) => self.retention(head.state).await?,
+                None => Policy::default(),
+            };
+            Ok::<_, crate::Error>(bounds.lifetime(policy).ended_before(now))
+        });
+        Ok(sent < *ended.await?)
+    }
+
+    /// Whether messages of any room come to an end.
+    pub(crate) fn may_end(&self) -> bool {
+        self.reading.retention.is_any()
+    }
+
+    /// Whether the message at a place has ended, or was taken out for that.
+    pub(crate) async fn is_gone(&self, place: Place) -> Result<bool> {
+        let found = timeline::forward(self.snapshot, self.no, place, place.next(), 1).await?;
+        let pdu = found.first().and_then(|placed| self.pdu(&placed.row));
+        match pdu {
+            Some(pdu) => self.has_ended(&pdu).await,
+            None => Ok(true),
+        }
+    }
+
+    async fn retention(&self, state: StateId) -> Result<Policy> {
+        let facts = self.facts(state).await?;
+        let policy = facts.retention.get_or_try_init(|| async {
+            let event = self.state_event(state, RETENTION).await?;
+            Ok::<_, crate::Error>(event.as_ref().map(Policy::of).unwrap_or_default())
+        });
+        policy.await.copied()
     }
 
     /// A user's membership in a state.

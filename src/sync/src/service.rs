@@ -7,6 +7,7 @@ use bytes::Bytes;
 use hearth_data::RoomNo;
 use hearth_data::accounts::filters;
 use hearth_data::state::States;
+use hearth_event::retention::Bounds;
 use hearth_ports::{History, PresenceSource, TypingSource};
 use hearth_store::{Backend, Snapshot};
 use hearth_types::Clock;
@@ -37,6 +38,8 @@ pub struct Settings {
     pub timeout_max: Duration,
     /// What the newest events of watched rooms may take in memory, in bytes.
     pub cache_bytes_max: u64,
+    /// How long messages are kept, and shown.
+    pub retention: Bounds,
 }
 
 impl Default for Settings {
@@ -44,6 +47,7 @@ impl Default for Settings {
         Self {
             timeout_max: Duration::from_secs(300),
             cache_bytes_max: 16 << 20,
+            retention: Bounds::default(),
         }
     }
 }
@@ -73,6 +77,8 @@ pub struct Sync(Arc<Inner>);
 pub(crate) struct Reading {
     pub(crate) states: Arc<States>,
     pub(crate) rooms: RoomCaches,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) retention: Bounds,
 }
 
 pub(crate) struct Inner {
@@ -100,6 +106,8 @@ impl Sync {
         let reading = Arc::new(Reading {
             states: parts.states.clone(),
             rooms: RoomCaches::new(),
+            clock: parts.clock.clone(),
+            retention: parts.settings.retention,
         });
         Self(Arc::new(Inner {
             notifier: Notifier::new(&parts, reading.clone()),
@@ -223,7 +231,7 @@ impl Inner {
         snapshot: &'a dyn Snapshot,
         room: RoomNo,
     ) -> Result<Option<RoomReader<'a>>> {
-        RoomReader::open(snapshot, room, &self.reading.states, &self.reading.rooms).await
+        RoomReader::open(snapshot, room, &self.reading).await
     }
 
     /// Opens a room that a user asks about by its id.

@@ -169,7 +169,7 @@ impl Viewer {
         let Some(place) = event.place else {
             return Ok(false);
         };
-        if place >= self.until {
+        if place >= self.until || reader.has_ended(&event.pdu).await? {
             return Ok(false);
         }
         let facts = reader.facts(event.row.state_before).await?;

@@ -262,6 +262,7 @@ impl Ground {
             key: self.key.clone(),
             default_version: RoomVersion::V11,
             view_cache_bytes_max: 1 << 20,
+            retention: hearth_event::retention::Bounds::default(),
         };
         let federation = Federation {
             remote: Arc::new(client.clone()),

@@ -49,6 +49,7 @@ pub(super) fn readers() -> Vec<Reader> {
         reader(&t::THREADS_AT),
         reader(&t::TXNS),
         reader(&t::ANNOTATIONS),
+        reader(&t::RETENTION),
         reader(&t::EARLY_REDACTIONS),
         reader(&t::STATE_NODES),
         reader(&t::AUTH_LINKS),

@@ -36,22 +36,25 @@ impl Check<'_> {
         self.positions().await
     }
 
-    /// Numbers without gaps below the head's counter, each with a row.
+    /// Numbers without gaps below the head's counter, but for those of events that were dropped, each with a row.
     async fn numbers(&mut self) -> Result<()> {
         let mut range = WHEREABOUTS.prefix(&());
-        let mut last: Option<(RoomNo, EventNo)> = None;
+        let mut last: Option<(RoomNo, EventNo, u64)> = None;
         while let Some(rows) = self.page(&WHEREABOUTS, &mut range).await? {
             for ((room, number), _) in rows {
-                let before = match last {
-                    Some((same, before)) if same == room => before.0,
+                let (before, count) = match last {
+                    Some((same, before, count)) if same == room => (before.0, count),
                     ended => {
                         self.numbers_end(ended).await?;
-                        0
+                        (0, 0)
                     }
                 };
-                self.hold(number.0 == before + 1, Invariant::EventNumber, || {
-                    format!("room {}: event {} follows {before}", room.0, number.0)
-                });
+                let has_dropped = self.dropped(room).await? > 0;
+                self.hold(
+                    number.0 == before + 1 || has_dropped,
+                    Invariant::EventNumber,
+                    || format!("room {}: event {} follows {before}", room.0, number.0),
+                );
                 let row = self.event(room, number).await?;
                 self.hold(
                     row.is_some_and(|(_, row)| row.event == number),
@@ -63,25 +66,31 @@ impl Check<'_> {
                         )
                     },
                 );
-                last = Some((room, number));
+                last = Some((room, number, count + 1));
             }
         }
         self.numbers_end(last).await
     }
 
-    async fn numbers_end(&mut self, last: Option<(RoomNo, EventNo)>) -> Result<()> {
-        let Some((room, number)) = last else {
+    async fn numbers_end(&mut self, last: Option<(RoomNo, EventNo, u64)>) -> Result<()> {
+        let Some((room, number, count)) = last else {
             return Ok(());
         };
-        let head = self.room_head(room).await?;
-        let next = head.map(|head| head.next_event);
-        self.hold(next == Some(number.0 + 1), Invariant::EventNumber, || {
+        let next = self.room_head(room).await?.map(|head| head.next_event);
+        let dropped = self.dropped(room).await?;
+        let is_counted = next == Some(count + dropped + 1) && next > Some(number.0);
+        self.hold(is_counted, Invariant::EventNumber, || {
             format!(
-                "room {}: the last event is {}, the head's next {next:?}",
+                "room {}: the last event is {}, there are {count} and {dropped} were dropped, the head's next {next:?}",
                 room.0, number.0
             )
         });
         Ok(())
+    }
+
+    /// How many events of a room were taken out.
+    pub(super) async fn dropped(&mut self, room: RoomNo) -> Result<u64> {
+        Ok(self.retention(room).await?.dropped)
     }
 
     async fn ids(&mut self) -> Result<()> {
@@ -130,6 +139,7 @@ impl Check<'_> {
                 )
             });
             self.position_of(room, place, row).await?;
+            self.below_floor(room, place, row).await?;
         }
         if let Some(by) = row.redacted_by {
             let there = self.event(room, by).await?.is_some();

@@ -273,7 +273,8 @@ impl Check<'_> {
                     let Change::Event { room, event } = change else {
                         continue;
                     };
-                    let there = self.event(room, event).await?.is_some();
+                    let there =
+                        self.event(room, event).await?.is_some() || self.dropped(room).await? > 0;
                     self.hold(there, Invariant::Changes, || {
                         format!(
                             "position {position}: event {} of room {} is missing",

@@ -10,6 +10,7 @@ mod events;
 mod indexes;
 mod links;
 mod media;
+mod retention;
 mod rooms;
 mod social;
 mod states;
@@ -23,6 +24,7 @@ use hearth_store::{Error, Key, KeyRange, Snapshot, Table, Value};
 
 use crate::append::EventRow;
 use crate::reach::ReachCache;
+use crate::retention::RetentionRow;
 use crate::rooms::RoomHead;
 use crate::state::{HashKey, States};
 use crate::{EventNo, Place, Result, RoomNo, meta, timeline};
@@ -77,6 +79,8 @@ pub enum Invariant {
     UserRooms,
     /// Relations, annotations and threads point to events, and threads count right.
     Relations,
+    /// Where a room's history was emptied of messages, none is left, and none comes back.
+    Retention,
     /// Transactions point to events.
     Transactions,
     /// Aliases and the directory point to rooms, and back.
@@ -151,6 +155,7 @@ pub async fn fsck(
     check.meta().await?;
     check.rooms().await?;
     check.events().await?;
+    check.emptied_rooms().await?;
     check.states().await?;
     check.auth_links().await?;
     check.indexes().await?;
@@ -172,6 +177,8 @@ struct Check<'a> {
     progress: &'a mut (dyn FnMut(Progress) + Send),
     // The room that the last rows were of.
     head: Option<(RoomNo, Option<RoomHead>)>,
+    // The same for how far it was emptied.
+    emptied: Option<(RoomNo, RetentionRow)>,
 }
 
 impl<'a> Check<'a> {
@@ -197,6 +204,7 @@ impl<'a> Check<'a> {
             rows_read: 0,
             progress,
             head: None,
+            emptied: None,
         })
     }
 

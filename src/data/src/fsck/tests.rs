@@ -9,6 +9,8 @@ use hearth_store::{Backend, Batch, Op, Position, Value};
 use self::fixture::{Fixture, ROOM};
 use super::{Invariant, Report, decode, fsck};
 use crate::append::Standing;
+use crate::gaps::GapRow;
+use crate::retention::RetentionRow;
 use crate::rooms::RoomHead;
 use crate::state::{Node, RoomItem};
 use crate::tables as t;
@@ -367,6 +369,40 @@ async fn wrong_positions_are_reported() {
             let mut row = fixture.row(fixture.message).await;
             row.standing = Standing::SoftFailed;
             t::TIMELINE.put(batch, &(ROOM, fixture.message), &row);
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_emptied_rooms_is_reported() {
+    let emptied = |floor: i64, dropped: u64| RetentionRow {
+        floor: Place::of_chunk(floor),
+        dropped,
+        ..RetentionRow::default()
+    };
+    let found: [(_, _, RetentionRow); 3] = [
+        (Invariant::Retention, "which was emptied", emptied(1, 0)),
+        (Invariant::Retention, "cannot have been", emptied(9, 0)),
+        (Invariant::EventNumber, "3 were dropped", emptied(0, 3)),
+    ];
+    for (invariant, words, row) in found {
+        reported(invariant, words, async |_, batch| {
+            t::RETENTION.put(batch, &ROOM, &row);
+        })
+        .await;
+    }
+    reported(
+        Invariant::Retention,
+        "below the floor",
+        async |fixture, batch| {
+            let gap = GapRow {
+                next: Place(-3),
+                floor: Place::MIN,
+                awaited: Vec::new(),
+            };
+            t::RETENTION.put(batch, &ROOM, &emptied(0, 0));
+            t::GAPS.put(batch, &(ROOM, fixture.message), &gap);
         },
     )
     .await;

@@ -9,6 +9,7 @@ use hearth_data::members::{self, MemberRow};
 use hearth_data::rooms::{self, RoomHead};
 use hearth_data::state::{HashKey, States};
 use hearth_data::{Place, RoomNo, fsck, meta, tables, timeline};
+use hearth_event::retention::Bounds;
 use hearth_event::{Pdu, RoomVersion, SigningKey};
 use hearth_store::{Backend, Batch, MemoryBackend, Snapshot};
 use hearth_types::{Caller, Ids, ManualClock, UnixMs};
@@ -84,6 +85,15 @@ impl House {
     }
 
     pub(super) fn with_version(store: MemoryBackend, default_version: RoomVersion) -> Self {
+        Self::with(store, default_version, Bounds::default())
+    }
+
+    /// A server that keeps messages of rooms so long.
+    pub(super) fn with(
+        store: MemoryBackend,
+        default_version: RoomVersion,
+        retention: Bounds,
+    ) -> Self {
         let clock = Arc::new(ManualClock::at(UnixMs(1_700_000_000_000)));
         let tasks = TaskTracker::new();
         let states = Arc::new(States::new(HashKey::new([7; 16]), 1 << 20));
@@ -100,6 +110,7 @@ impl House {
             key: key(),
             default_version,
             view_cache_bytes_max: 1 << 20,
+            retention,
         };
         Self {
             rooms: Rooms::new(parts, settings),

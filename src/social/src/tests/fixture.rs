@@ -106,6 +106,7 @@ impl House {
                 key: key(),
                 default_version: RoomVersion::V12,
                 view_cache_bytes_max: 1 << 20,
+                retention: hearth_event::retention::Bounds::default(),
             },
         );
         let social = Social::new(Parts {

@@ -403,5 +403,5 @@ async fn open<'a>(
     snapshot: &'a dyn Snapshot,
     room: RoomNo,
 ) -> Result<Option<RoomReader<'a>>> {
-    RoomReader::open(snapshot, room, &reading.states, &reading.rooms).await
+    RoomReader::open(snapshot, room, reading).await
 }

@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 
 use crate::house::{House, Options, joined, reader};
 
-fn parsed(bytes: &[u8]) -> Value {
+pub(crate) fn parsed(bytes: &[u8]) -> Value {
     serde_json::from_slice(bytes).unwrap()
 }
 
-fn page(direction: Direction, from: Option<&Value>, limit: u64) -> Page {
+pub(crate) fn page(direction: Direction, from: Option<&Value>, limit: u64) -> Page {
     Page {
         from: from.map(|token| token.as_str().unwrap().parse().unwrap()),
         to: None,
@@ -24,7 +24,12 @@ fn page(direction: Direction, from: Option<&Value>, limit: u64) -> Page {
     }
 }
 
-async fn messages(house: &House, name: &str, room: &RoomId, page: Page) -> Result<Value, Error> {
+pub(crate) async fn messages(
+    house: &House,
+    name: &str,
+    room: &RoomId,
+    page: Page,
+) -> Result<Value, Error> {
     let ask = MessagesAsk {
         reader: reader(name),
         room_id: room.to_owned(),
@@ -34,7 +39,7 @@ async fn messages(house: &House, name: &str, room: &RoomId, page: Page) -> Resul
     house.sync.messages(ask).await.map(|bytes| parsed(&bytes))
 }
 
-fn bodies(chunk: &Value) -> Vec<String> {
+pub(crate) fn bodies(chunk: &Value) -> Vec<String> {
     let events = chunk.as_array().unwrap().iter();
     events
         .map(|event| event["content"]["body"].as_str().unwrap().to_owned())
@@ -42,7 +47,12 @@ fn bodies(chunk: &Value) -> Vec<String> {
 }
 
 /// All messages, page by page, until there is no next one.
-async fn all(house: &House, name: &str, room: &RoomId, direction: Direction) -> Vec<String> {
+pub(crate) async fn all(
+    house: &House,
+    name: &str,
+    room: &RoomId,
+    direction: Direction,
+) -> Vec<String> {
     let (mut found, mut from) = (Vec::new(), None);
     for _ in 0..100 {
         let answer = messages(house, name, room, page(direction, from.as_ref(), 7))

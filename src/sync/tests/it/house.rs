@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use hearth_data::state::{HashKey, States};
 use hearth_data::{Place, accounts, changes, rooms, timeline};
+use hearth_event::retention::Bounds;
 use hearth_event::{RoomVersion, SigningKey, client};
 use hearth_rooms::ephemeral::{MarkersUpdate, ReceiptKind, ReceiptThread};
 use hearth_rooms::{
@@ -26,6 +27,7 @@ use crate::costs::Counting;
 pub(crate) struct House {
     pub(crate) rooms: Rooms,
     pub(crate) sync: Sync,
+    pub(crate) clock: Arc<ManualClock>,
     pub(crate) store: Arc<MemoryBackend>,
     /// How often `sync` has read of the store.
     pub(crate) reads: Arc<AtomicU64>,
@@ -76,6 +78,11 @@ pub(crate) struct Options {
 
 impl House {
     pub(crate) fn new() -> Self {
+        Self::keeping(Bounds::default())
+    }
+
+    /// A server that keeps messages so long.
+    pub(crate) fn keeping(retention: Bounds) -> Self {
         let store = Arc::new(MemoryBackend::new());
         let clock = Arc::new(ManualClock::at(UnixMs(1_700_000_000_000)));
         let tasks = TaskTracker::new();
@@ -95,6 +102,7 @@ impl House {
                 key: SigningKey::generate([1; 32], "a").unwrap(),
                 default_version: RoomVersion::V12,
                 view_cache_bytes_max: 1 << 20,
+                retention,
             },
         );
         let (reads, failing) = <(Arc<AtomicU64>, Arc<AtomicU64>)>::default();
@@ -107,13 +115,17 @@ impl House {
             states,
             typing: Arc::new(rooms.typing().clone()),
             presences: Arc::new(rooms.presences().clone()),
-            clock,
-            settings: Settings::default(),
+            clock: clock.clone(),
+            settings: Settings {
+                retention,
+                ..Settings::default()
+            },
         };
         let sync = start(&parts, &tasks, &shutdown);
         Self {
             rooms,
             sync,
+            clock,
             store,
             reads,
             failing,

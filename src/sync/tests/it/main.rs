@@ -15,6 +15,8 @@ mod picture;
 #[cfg(test)]
 mod presence;
 #[cfg(test)]
+mod retention;
+#[cfg(test)]
 mod syncing;
 #[cfg(test)]
 mod waking;

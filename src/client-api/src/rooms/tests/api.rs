@@ -127,6 +127,7 @@ impl Api {
             key: SigningKey::generate([1; 32], "a").unwrap(),
             default_version: RoomVersion::V12,
             view_cache_bytes_max: 1 << 20,
+            retention: hearth_event::retention::Bounds::default(),
         };
         let rooms = Rooms::new(parts, settings);
         let sync = hearth_sync::Sync::new(hearth_sync::Parts {
