@@ -77,7 +77,7 @@ pub(super) async fn section(
         && data.is_empty()
         && !are_counts_new
         && !has_own_receipt;
-    if is_empty && !is_full {
+    if is_empty && !is_full && !summary::is_new(reader, (states.before, states.end)).await? {
         return Ok(None);
     }
     let mut json = JsonWriter::new();

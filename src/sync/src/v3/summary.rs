@@ -16,6 +16,9 @@ const HEROES_MAX: usize = 5;
 /// How many members are looked at to find the first ones to come.
 const MEMBERS_SEEN_MAX: usize = 100;
 
+/// The state events that name a room.
+const NAMING: [&str; 2] = ["m.room.name", "m.room.canonical_alias"];
+
 /// A room's summary.
 pub(super) struct Summary {
     /// `None` if the room has a name of its own.
@@ -66,6 +69,25 @@ pub(super) async fn section(
     })
 }
 
+/// Whether the summary may differ between two states, for clients that are not told the state events it comes from.
+pub(super) async fn is_new(
+    reader: &RoomReader<'_>,
+    (before, end): (StateId, StateId),
+) -> Result<bool> {
+    if before == end {
+        return Ok(false);
+    }
+    for change in reader.view().diff(before, end).await? {
+        if let Some(number) = change.after.or(change.before)
+            && let Some((_, _, pdu)) = reader.stored(number).await?
+            && (pdu.kind() == "m.room.member" || NAMING.contains(&pdu.kind()))
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 async fn has_name(reader: &RoomReader<'_>, state: StateId) -> Result<bool> {
     #[derive(Deserialize)]
     struct Content {
@@ -79,7 +101,7 @@ async fn has_name(reader: &RoomReader<'_>, state: StateId) -> Result<bool> {
             text.is_some_and(|text| !text.is_empty())
         })
     };
-    for kind in ["m.room.name", "m.room.canonical_alias"] {
+    for kind in NAMING {
         if reader.state_event(state, kind).await?.is_some_and(is_named) {
             return Ok(true);
         }

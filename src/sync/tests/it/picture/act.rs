@@ -9,9 +9,10 @@ use hearth_sync::Sync;
 use ruma::{EventId, OwnedEventId, OwnedRoomId};
 use serde_json::{Value, json};
 
-use super::client::{Client, Wish, text};
-use super::model::{Event, Model, RoomModel, VISIBILITIES, asked, user_id};
+use super::client::{Client, text};
+use super::model::{Event, JOIN_RULES, Model, RoomModel, VISIBILITIES, asked, user_id};
 use super::steps::{Message, NAMES, ROOMS, Reading, Relating, Rule, Step};
+use super::wish::Wish;
 use crate::house::{House, user};
 
 /// A server, the model of it, and its users' clients.
@@ -26,27 +27,8 @@ pub(super) struct History {
     pub(super) words: BTreeMap<String, (usize, usize)>,
 }
 
-/// What the users' clients want: everything; all but some types, threads apart; messages; everything, members lazily.
-fn wishes() -> [Wish; 4] {
-    let wish = |timeline, lazy, threads| Wish {
-        timeline,
-        lazy,
-        threads,
-    };
-    [
-        wish(json!({}), false, false),
-        wish(
-            json!({"not_types": ["m.room.topic", "m.room.mem*"]}),
-            false,
-            true,
-        ),
-        wish(json!({"types": ["m.room.message"]}), false, false),
-        wish(json!({}), true, true),
-    ]
-}
-
 impl History {
-    pub(super) async fn new() -> Self {
+    pub(super) async fn new(wishes: usize) -> Self {
         let house = House::new();
         let mut history = Self {
             server: house.sync.clone(),
@@ -57,8 +39,7 @@ impl History {
             counter: 0,
             words: BTreeMap::new(),
         };
-        for (who, wish) in wishes().into_iter().enumerate() {
-            history.clients.push(Client::new(NAMES[who], wish));
+        for who in 0..NAMES.len() {
             history.set_rules(who, &BTreeSet::new()).await;
         }
         for room in 0..ROOMS {
@@ -74,6 +55,11 @@ impl History {
             }
             // Shared, joined, invited.
             history.set_visibility(room, [2, 0, 1][room]).await;
+        }
+        let ids: Vec<String> = history.rooms.iter().map(ToString::to_string).collect();
+        for (who, name) in NAMES.into_iter().enumerate() {
+            let wish = Wish::of(who + wishes, &ids);
+            history.clients.push(Client::new(name, wish));
         }
         history
     }
@@ -91,6 +77,10 @@ impl History {
             Step::Relate(who, room, n, how) => self.relate((*who, *room), *n, *how).await,
             Step::State(room, key) => self.set_state(*room, *key).await,
             Step::Visibility(room, to) => self.set_visibility(*room, usize::from(*to)).await,
+            Step::JoinRule(room, to) => {
+                let content = json!({"join_rule": JOIN_RULES[usize::from(*to)]});
+                self.put(*room, "m.room.join_rules", content).await;
+            }
             Step::Redact(room, n) => self.redact(*room, *n).await,
             Step::Read(who, room, n, kind) => self.read((*who, *room), *n, *kind).await,
             Step::FullyRead(who, room, n) => self.read_fully(*who, *room, *n).await,
@@ -123,6 +113,12 @@ impl History {
                 let left = house.rooms.leave(&own, &self.rooms[room], None);
                 let done = left.await.is_ok();
                 return self.member_set(done, (who, who), room, "leave").await;
+            }
+            Step::Knock(who, room) => {
+                let (own, id) = (user(NAMES[who]), &self.rooms[room]);
+                let knocked = house.rooms.knock(&own, (&**id).into(), None);
+                let done = knocked.await.is_ok();
+                return self.member_set(done, (who, who), room, "knock").await;
             }
             Step::Rename(who, room) => {
                 let content = json!({"membership": "join", "displayname": self.word()});

@@ -8,6 +8,7 @@ use ruma::RoomId;
 use serde_json::{Value, json};
 
 use super::steps::Asking;
+use super::wish::Wish;
 use crate::house::{Options, ask, reader};
 
 /// More pages than any room of the test has.
@@ -23,6 +24,7 @@ pub(super) struct Picture {
     pub(super) left: BTreeMap<String, Vec<Seen>>,
     /// Room → who invites.
     pub(super) invited: BTreeMap<String, String>,
+    pub(super) knocked: BTreeSet<String>,
     pub(super) data: BTreeMap<String, Value>,
 }
 
@@ -55,13 +57,11 @@ pub(super) struct Seen {
     pub(super) body: Option<String>,
 }
 
-/// What a client always wants.
-#[derive(Clone, Debug)]
-pub(super) struct Wish {
-    /// A `RoomEventFilter` for timelines.
-    pub(super) timeline: Value,
-    pub(super) lazy: bool,
-    pub(super) threads: bool,
+/// How a client pages.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Paging {
+    pub(super) direction: Direction,
+    pub(super) limit: usize,
 }
 
 /// A user's client.
@@ -122,16 +122,12 @@ impl Client {
 
     pub(super) async fn sync(&mut self, server: &Sync, asking: Asking) {
         self.fall_back(asking.lost);
-        let mut timeline = self.wish.timeline.clone();
-        timeline["limit"] = json!(asking.limit);
-        timeline["unread_thread_notifications"] = json!(self.wish.threads);
-        let filter = json!({"room": {
-            "include_leave": true,
-            "timeline": timeline,
-            "state": {"lazy_load_members": self.wish.lazy}
-        }});
+        let mut room = self.wish.room.clone();
+        room["include_leave"] = json!(true);
+        room["timeline"]["limit"] = json!(asking.limit);
+        room["timeline"]["unread_thread_notifications"] = json!(self.wish.threads);
         let options = Options {
-            filter: Some(filter),
+            filter: Some(json!({ "room": room })),
             full_state: asking.full_state,
             state_after: asking.state_after,
             ..Options::default()
@@ -139,8 +135,14 @@ impl Client {
         let answer = ask(server, self.name, self.since.as_ref(), options).await;
         self.heard.push(answer.to_string());
         let before = (self.picture.clone(), self.since.clone());
-        self.apply(server, &answer, usize::from(asking.limit).max(1))
-            .await;
+        let paging = Paging {
+            direction: match asking.forward {
+                true => Direction::Forward,
+                false => Direction::Backward,
+            },
+            limit: usize::from(asking.limit).max(1),
+        };
+        self.apply(server, &answer, paging).await;
         self.since = Some(answer);
         self.moments.push(before);
         if self.moments.len() > MOMENTS_MAX {
@@ -148,37 +150,56 @@ impl Client {
         }
     }
 
-    async fn apply(&mut self, server: &Sync, answer: &Value, page: usize) {
+    async fn apply(&mut self, server: &Sync, answer: &Value, paging: Paging) {
         take_data(&mut self.picture.data, &answer["account_data"]);
         let rooms = &answer["rooms"];
+        for (id, section) in entries(rooms).flat_map(|(_, sections)| entries(sections)) {
+            self.check_wanted(id, section);
+        }
         for (id, section) in entries(&rooms["invite"]) {
             let events = list(&section["invite_state"]["events"]);
             let me = format!("@{}:house", self.name);
             let mut own = events.filter(|event| event["state_key"] == me.as_str());
             let inviter = text(&own.next().expect("the invite itself")["sender"]);
+            self.removed_from(id);
             self.picture.invited.insert(id.clone(), inviter);
-            // Removed and invited again between two answers.
-            if let Some(room) = self.picture.joined.remove(id) {
-                self.picture.left.insert(id.clone(), room.timeline);
-            }
+        }
+        for (id, section) in entries(&rooms["knock"]) {
+            let events = list(&section["knock_state"]["events"]);
+            let me = format!("@{}:house", self.name);
+            let own = events.filter(|event| event["state_key"] == me.as_str());
+            assert_eq!(own.count(), 1, "the knock itself: {section}");
+            self.removed_from(id);
+            self.picture.knocked.insert(id.clone());
         }
         for (id, section) in entries(&rooms["leave"]) {
             self.picture.invited.remove(id);
+            self.picture.knocked.remove(id);
             let known = self.picture.joined.remove(id);
-            self.leave(server, id, section, (known, page)).await;
+            self.leave(server, id, section, (known, paging)).await;
         }
         for (id, section) in entries(&rooms["join"]) {
             self.picture.invited.remove(id);
+            self.picture.knocked.remove(id);
             self.picture.left.remove(id);
-            self.join(server, id, section, page).await;
+            self.join(server, id, section, paging).await;
         }
     }
 
-    async fn join(&mut self, server: &Sync, id: &str, section: &Value, page: usize) {
+    /// Removed and invited again between two answers, or the like.
+    fn removed_from(&mut self, id: &str) {
+        self.picture.invited.remove(id);
+        self.picture.knocked.remove(id);
+        if let Some(room) = self.picture.joined.remove(id) {
+            self.picture.left.insert(id.to_owned(), room.timeline);
+        }
+    }
+
+    async fn join(&mut self, server: &Sync, id: &str, section: &Value, paging: Paging) {
         let known = self.picture.joined.remove(id);
         let is_known = known.is_some();
         let mut room = known.unwrap_or_default();
-        let new = self.unseen(server, id, &section["timeline"], (is_known, page));
+        let new = self.unseen(server, id, &section["timeline"], (is_known, paging));
         for event in new.await {
             self.see(&mut room.timeline, &event, may_repeat(section, is_known));
         }
@@ -205,8 +226,28 @@ impl Client {
                 invited: number("m.invited_member_count"),
             };
         }
-        self.check_senders(&room, section);
+        if self.wish.wants("state", id, "m.room.member") {
+            self.check_senders(&room, section);
+        }
         self.picture.joined.insert(id.to_owned(), room);
+    }
+
+    /// Nothing is told that the client does not want.
+    fn check_wanted(&self, id: &str, section: &Value) {
+        let wish = &self.wish;
+        assert!(wish.wants_room(id), "{} is told of {id}", self.name);
+        for event in list(&section["timeline"]["events"]) {
+            let (kind, sender) = (text(&event["type"]), text(&event["sender"]));
+            let is_wanted = wish.wants_event(id, &kind, &sender);
+            assert!(is_wanted, "{} in {id}: {event}", self.name);
+        }
+        for name in ["state", "state_after", "ephemeral", "account_data"] {
+            let part = name.trim_end_matches("_after");
+            for event in list(&section[name]["events"]) {
+                let is_wanted = wish.wants(part, id, &text(&event["type"]));
+                assert!(is_wanted, "{} in {id}, {name}: {event}", self.name);
+            }
+        }
     }
 
     /// With lazy loading, the senders of what was told are known.
@@ -226,10 +267,14 @@ impl Client {
         server: &Sync,
         id: &str,
         section: &Value,
-        (known, page): (Option<Room>, usize),
+        (known, paging): (Option<Room>, Paging),
     ) {
         let is_known = known.is_some();
         let was_left = self.picture.left.contains_key(id);
+        // Not told of the state, she cannot tell.
+        if !is_known && !was_left && !self.wish.knows_left(id) {
+            return;
+        }
         // A rejected invite: its end is all there is to be seen.
         if !is_known && !was_left && list(&section["state"]["events"]).next().is_none() {
             let is_whole = section
@@ -244,7 +289,7 @@ impl Client {
             }
         }
         let mut timeline = known.unwrap_or_default().timeline;
-        let new = self.unseen(server, id, &section["timeline"], (is_known, page));
+        let new = self.unseen(server, id, &section["timeline"], (is_known, paging));
         for event in new.await {
             self.see(&mut timeline, &event, may_repeat(section, is_known));
         }
@@ -257,55 +302,66 @@ impl Client {
         server: &Sync,
         id: &str,
         timeline: &Value,
-        (is_known, page): (bool, usize),
+        (is_known, paging): (bool, Paging),
     ) -> Vec<Value> {
         let mut missing = Vec::new();
         if !is_known || timeline["limited"] == true {
             let known = self.since.as_ref().filter(|_| is_known);
-            let until = known.map(|answer| answer["next_batch"].clone());
-            let from = &timeline["prev_batch"];
-            missing = self.pages(server, id, (from, until.as_ref()), page).await;
-            missing.reverse();
+            let known = known.map(|answer| answer["next_batch"].clone());
+            let gap = (known, Some(timeline["prev_batch"].clone()));
+            missing = self.pages(server, id, gap, paging).await;
         }
         missing.extend(list(&timeline["events"]).cloned());
         missing
     }
 
-    async fn pages(
+    /// What lies between two tokens, or a token and the end of the history, oldest first.
+    pub(super) async fn pages(
         &mut self,
         server: &Sync,
         id: &str,
-        (from, until): (&Value, Option<&Value>),
-        limit: usize,
+        (older, newer): (Option<Value>, Option<Value>),
+        paging: Paging,
     ) -> Vec<Value> {
+        let is_forward = paging.direction == Direction::Forward;
+        let (mut from, until) = match is_forward {
+            true => (older, newer),
+            false => (newer, older),
+        };
         let mut found = Vec::new();
-        let mut from = from.clone();
         for _ in 0..PAGES_MAX {
             let token = |token: &Value| token.as_str().expect("a token").parse().expect("ours");
             let ask = MessagesAsk {
                 reader: reader(self.name),
                 room_id: RoomId::parse(id).expect("a room"),
                 page: Page {
-                    from: Some(token(&from)),
-                    to: until.map(token),
-                    direction: Direction::Backward,
-                    limit: Some(limit as u64),
+                    from: from.as_ref().map(token),
+                    to: until.as_ref().map(token),
+                    direction: paging.direction,
+                    limit: Some(paging.limit as u64),
                 },
-                filter: Some(self.wish.timeline.to_string()),
+                filter: Some(self.wish.room["timeline"].to_string()).filter(|json| json != "null"),
             };
             let answer = match server.messages(ask).await {
-                Err(_) if self.forgotten.contains(id) => return found,
+                Err(_) if self.forgotten.contains(id) => {
+                    from = None;
+                    break;
+                }
                 answer => answer.expect("a page"),
             };
             let answer: Value = serde_json::from_slice(&answer).expect("JSON");
             self.heard.push(answer.to_string());
             found.extend(list(&answer["chunk"]).cloned());
-            match answer.get("end") {
-                Some(end) => from = end.clone(),
-                None => return found,
+            from = answer.get("end").cloned();
+            if from.is_none() {
+                break;
             }
         }
-        panic!("paging does not end");
+        assert!(from.is_none(), "paging does not end");
+        if !is_forward {
+            found.reverse();
+        }
+        found
     }
 
     fn see(&mut self, timeline: &mut Vec<Seen>, event: &Value, may_repeat: bool) {

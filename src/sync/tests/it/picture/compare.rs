@@ -7,9 +7,10 @@ use hearth_sync::ask::{
 };
 
 use super::act::History;
-use super::client::{Client, Picture, Room, ignored};
+use super::client::{Client, Paging, Picture, Room, ignored, text};
 use super::model::{Bundle, Event, user_id};
 use super::steps::{Asking, NAMES, ROOMS};
+use super::wish::Wish;
 use crate::house::reader;
 
 /// How the clients ask before they are compared.
@@ -18,16 +19,14 @@ const LAST: Asking = Asking {
     state_after: false,
     full_state: false,
     lost: 0,
+    forward: false,
 };
 
-/// Whether a user's client wants an event in its timelines, as its wish says.
-fn wants(user: usize, event: &Event) -> bool {
-    match user {
-        1 => event.kind != "m.room.topic" && event.kind != "m.room.member",
-        2 => event.kind == "m.room.message",
-        _ => true,
-    }
-}
+/// How it is tried whether the whole history is found from its beginning.
+const FORWARD: Paging = Paging {
+    direction: Direction::Forward,
+    limit: 7,
+};
 
 impl History {
     /// All clients ask for news, and what they know is looked at.
@@ -43,8 +42,11 @@ impl History {
             let heard = std::mem::take(&mut fresh.heard);
             self.clients[who].heard.extend(heard);
             self.check_words(who);
-            let threads = self.clients[who].wish.threads;
-            let expected = self.model.picture(who, threads, &|event| wants(who, event));
+            let wish = &fresh.wish;
+            let wants = |room: &str, event: &Event| {
+                wish.wants_event(room, &event.kind, &user_id(event.sender))
+            };
+            let expected = self.model.picture(who, wish.threads, &wants);
             self.compare(
                 who,
                 "the incremental picture",
@@ -53,6 +55,9 @@ impl History {
             );
             self.compare(who, "the fresh picture", &fresh, &expected);
             self.compare_bundles(who, &fresh);
+            let expected = self.shown(who, &fresh, expected);
+            self.compare_from_beginning(who, &mut fresh, &expected)
+                .await;
         }
     }
 
@@ -104,7 +109,12 @@ impl History {
 
     /// Whatever a client heard, it may hear.
     pub(super) fn check_words(&mut self, who: usize) {
-        for heard in std::mem::take(&mut self.clients[who].heard) {
+        let heard = std::mem::take(&mut self.clients[who].heard);
+        self.check_heard(who, heard);
+    }
+
+    fn check_heard(&self, who: usize, heard: Vec<String>) {
+        for heard in heard {
             let pieces = heard.split(|character: char| !character.is_ascii_alphanumeric());
             for (room, index) in pieces.filter_map(|word| self.words.get(word)) {
                 let model = &self.model.rooms[*room];
@@ -118,12 +128,33 @@ impl History {
         }
     }
 
+    /// Paging forward from the beginning finds what the model says.
+    async fn compare_from_beginning(&self, who: usize, client: &mut Client, expected: &Picture) {
+        let server = &self.server;
+        let joined = expected.joined.iter();
+        let joined = joined.map(|(id, room)| (id, &room.timeline));
+        let ignored = ignored(expected.data.get("m.ignored_user_list"));
+        for (id, timeline) in joined.chain(&expected.left) {
+            let found = client.pages(server, id, (None, None), FORWARD).await;
+            let room = self.rooms.iter().position(|room| room.as_str() == id);
+            let room = room.expect("a room");
+            let ids = found.iter().map(|event| text(&event["event_id"]));
+            let ids: Vec<_> = ids
+                .filter(|event| !self.is_hidden(room, event, &ignored))
+                .collect();
+            let expected: Vec<_> = timeline.iter().map(|seen| seen.id.clone()).collect();
+            assert_eq!(ids, expected, "{} from the beginning of {id}", NAMES[who]);
+        }
+        self.check_heard(who, std::mem::take(&mut client.heard));
+    }
+
     fn compare(&self, who: usize, what: &str, client: &Client, expected: &Picture) {
         let name = NAMES[who];
         let found = self.shown(who, client, client.picture.clone());
         let expected = self.shown(who, client, expected.clone());
         assert_eq!(found.data, expected.data, "{what} of {name}: account data");
         assert_eq!(found.invited, expected.invited, "{what} of {name}: invites");
+        assert_eq!(found.knocked, expected.knocked, "{what} of {name}: knocks");
         let ids = |picture: &Picture| picture.joined.keys().cloned().collect::<Vec<_>>();
         assert_eq!(
             ids(&found),
@@ -146,13 +177,15 @@ impl History {
     /// A picture as far as it can be compared and as its user is shown it.
     fn shown(&self, who: usize, client: &Client, mut picture: Picture) -> Picture {
         let ignored = ignored(picture.data.get("m.ignored_user_list"));
+        take_unwanted_out(&client.wish, &mut picture);
         picture
             .invited
             .retain(|_, inviter| !ignored.contains(inviter));
         for (room, model) in self.model.rooms.iter().enumerate() {
             let id = &model.id;
             // Of a room that was once forgotten a client does not know what it was before.
-            if model.members[who] == "invite" || client.forgotten.contains(id) {
+            let is_pending = matches!(model.members[who].as_str(), "invite" | "knock");
+            if is_pending || client.forgotten.contains(id) || !client.wish.knows_left(id) {
                 picture.left.remove(id);
             }
             // Of what was redacted after she left, or by somebody whom she ignores, she does not hear.
@@ -170,7 +203,7 @@ impl History {
             let joined = picture.joined.get_mut(id).map(|room| &mut room.timeline);
             for timeline in [timeline, joined].into_iter().flatten() {
                 timeline.retain(|seen| !self.is_hidden(room, &seen.id, &ignored));
-                if who == 2 {
+                if !client.wish.wants("timeline", id, "m.room.redaction") {
                     // It does not hear of redactions.
                     timeline.iter_mut().for_each(|seen| seen.body = None);
                 }
@@ -181,7 +214,7 @@ impl History {
             if !self.model.is_sure(who, id) {
                 known.counts.clear();
             }
-            if client.wish.lazy {
+            if client.wish.is_lazy() {
                 self.take_members_out(room, known);
             }
         }
@@ -218,5 +251,23 @@ impl History {
                 }
             }
         }
+    }
+}
+
+/// Leaves only what the client asked for.
+fn take_unwanted_out(wish: &Wish, picture: &mut Picture) {
+    picture.joined.retain(|id, _| wish.wants_room(id));
+    picture.left.retain(|id, _| wish.wants_room(id));
+    picture.invited.retain(|id, _| wish.wants_room(id));
+    picture.knocked.retain(|id| wish.wants_room(id));
+    for (id, room) in &mut picture.joined {
+        // Of what is not wanted as state the client knows what happens to be in timelines.
+        room.state
+            .retain(|(kind, _), _| wish.wants("state", id, kind));
+        if !wish.wants("ephemeral", id, "m.receipt") {
+            room.receipts.clear();
+        }
+        room.data
+            .retain(|kind, _| wish.wants("account_data", id, kind));
     }
 }

@@ -1,7 +1,7 @@
 //! What a client makes of many answers is what a fresh one is told at once, and what a plain model says.
 //!
 //! Random requests of four users in three rooms; their clients sync with filters, limits and lost answers in between and
-//! close gaps by paging. `PROPTEST_CASES` sets how many histories are tried; a history that fails is made as short as
+//! close gaps by paging, from either end. `PROPTEST_CASES` sets how many histories are tried; a history that fails is made as short as
 //! can be, printed, and its seed is kept in `tests/proptest-regressions`, which is tried first from then on.
 
 mod act;
@@ -9,12 +9,14 @@ mod client;
 mod compare;
 mod model;
 mod steps;
+mod wish;
 
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
 use act::History;
 use steps::{Asking, Message, Step, coming_and_going, step};
+use wish::WISHES;
 
 /// How many histories are tried when nobody says.
 const CASES: u32 = 64;
@@ -23,14 +25,15 @@ const SHRINK_ITERS_MAX: u32 = 500;
 /// How many things happen in one.
 const STEPS_MAX: usize = 70;
 
-fn run(steps: Vec<Step>) {
+/// `wishes`: which clients want what.
+fn run(wishes: usize, steps: Vec<Step>) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .start_paused(true)
         .build()
         .unwrap();
     runtime.block_on(async {
-        let mut history = History::new().await;
+        let mut history = History::new(wishes).await;
         for step in steps.iter().chain([&Step::Check]) {
             history.act(step).await;
         }
@@ -49,6 +52,7 @@ fn incremental_answers_add_up_in_histories_that_once_failed() {
         state_after: false,
         full_state: false,
         lost: 0,
+        forward: false,
     };
     let histories: [&[Step]; 13] = [
         // A visibility that the newcomer may not see, after one that she may.
@@ -93,7 +97,14 @@ fn incremental_answers_add_up_in_histories_that_once_failed() {
         &[State(1, 0), Visibility(1, 2), State(1, 0), Join(3, 1)],
     ];
     for steps in histories {
-        run(steps.to_vec());
+        run(0, steps.to_vec());
+    }
+    let with_filters: [(usize, &[Step]); 1] = [
+        // Told neither members nor messages of the room, but who is there.
+        (6, &[Check, Join(1, 1)]),
+    ];
+    for (wishes, steps) in with_filters {
+        run(wishes, steps.to_vec());
     }
 }
 
@@ -127,15 +138,17 @@ proptest! {
 
     #[test]
     fn incremental_answers_add_up_to_an_initial_one_and_to_the_model(
+        wishes in 0..WISHES,
         steps in prop::collection::vec(step(), 1..STEPS_MAX)
     ) {
-        run(steps);
+        run(wishes, steps);
     }
 
     #[test]
     fn s13_no_word_of_a_room_is_heard_by_those_who_may_not_see_it(
+        wishes in 0..WISHES,
         steps in prop::collection::vec(coming_and_going(), 1..STEPS_MAX)
     ) {
-        run(steps);
+        run(wishes, steps);
     }
 }

@@ -15,6 +15,17 @@ const HEROES_MAX: usize = 5;
 /// `m.room.history_visibility`, from the most closed to the most open.
 pub(super) const VISIBILITIES: [&str; 4] = ["joined", "invited", "shared", "world_readable"];
 
+/// Who may come in: everybody, who knocks or is invited, who is invited.
+pub(super) const JOIN_RULES: [&str; 3] = ["public", "knock", "invite"];
+
+/// What those who are invited or knock are told of a room, with the member event of who sent theirs.
+const STRIPPED: [&str; 4] = [
+    "m.room.name",
+    "m.room.topic",
+    "m.room.join_rules",
+    "m.room.member",
+];
+
 /// What was asked for and done.
 #[derive(Clone, Debug)]
 pub(super) struct Event {
@@ -137,7 +148,7 @@ impl RoomModel {
     }
 
     /// Whether the content of an event may ever have been told to a user: as an event that she sees, or as a part of the
-    /// state while she was in the room, invited, or anybody might look into it.
+    /// state while she was in the room or anybody might look into it, or was invited or knocked, for what is told then.
     pub(super) fn may_know(&self, user: usize, index: usize) -> bool {
         let event = &self.events[index];
         if self.sees(user, index) && !event.is_redacted {
@@ -154,7 +165,11 @@ impl RoomModel {
                     None => (&self.members, &self.visibility),
                 };
                 visibility == "world_readable"
-                    || matches!(members[user].as_str(), "join" | "invite")
+                    || match members[user].as_str() {
+                        "join" => true,
+                        "invite" | "knock" => STRIPPED.contains(&event.kind.as_str()),
+                        _ => false,
+                    }
             })
     }
 
@@ -365,7 +380,7 @@ impl Model {
         &self,
         user: usize,
         threads: bool,
-        wants: &dyn Fn(&Event) -> bool,
+        wants: &dyn Fn(&str, &Event) -> bool,
     ) -> Picture {
         let mut picture = Picture::default();
         for ((owner, room, kind), content) in &self.data {
@@ -376,7 +391,7 @@ impl Model {
         for (room, model) in self.rooms.iter().enumerate() {
             let seen = |upto: usize| {
                 let timeline = self.timeline(user, room, upto).into_iter();
-                let wanted = timeline.filter(|(index, _)| wants(&model.events[*index]));
+                let wanted = timeline.filter(|(index, _)| wants(&model.id, &model.events[*index]));
                 wanted.map(|(_, seen)| seen).collect::<Vec<_>>()
             };
             let id = model.id.clone();
@@ -392,6 +407,9 @@ impl Model {
                     if !self.ignores(user, inviter) {
                         picture.invited.insert(id, user_id(inviter));
                     }
+                }
+                "knock" => {
+                    picture.knocked.insert(id);
                 }
                 "leave" | "ban"
                     if model.last_joined_before_leaving(user).is_some()

@@ -17,6 +17,7 @@ pub(super) enum Step {
     Kick(usize, usize),
     Ban(usize, usize),
     Unban(usize, usize),
+    Knock(usize, usize),
     Forget(usize, usize),
     Say(usize, usize, Message),
     /// (who, room, which event, what).
@@ -26,6 +27,8 @@ pub(super) enum Step {
     /// A change of a user's display name in a room.
     Rename(usize, usize),
     Visibility(usize, u8),
+    /// Who may come in: (room, which rule).
+    JoinRule(usize, u8),
     /// By the creator: (room, which event).
     Redact(usize, usize),
     /// (who, room, which event, what kind).
@@ -89,17 +92,23 @@ pub(super) struct Asking {
     pub(super) full_state: bool,
     /// How many of its last answers the client has lost.
     pub(super) lost: usize,
+    /// Gaps are closed from their old end.
+    pub(super) forward: bool,
 }
 
 fn asking() -> impl Strategy<Value = Asking> {
     let lost = prop_oneof![4 => Just(0), 1 => 1..3_usize];
     let full = prop_oneof![8 => Just(false), 1 => Just(true)];
-    (0..6_u8, any::<bool>(), full, lost).prop_map(|(limit, state_after, full_state, lost)| Asking {
-        limit,
-        state_after,
-        full_state,
-        lost,
-    })
+    let paging = (0..6_u8, any::<bool>());
+    (paging, any::<bool>(), full, lost).prop_map(
+        |((limit, forward), state_after, full_state, lost)| Asking {
+            limit,
+            state_after,
+            full_state,
+            lost,
+            forward,
+        },
+    )
 }
 
 fn message() -> impl Strategy<Value = Message> {
@@ -148,6 +157,9 @@ fn membership() -> impl Strategy<Value = Step> {
         1 => other().prop_map(|(who, room)| Step::Unban(who, room)),
         1 => other().prop_map(|(who, room)| Step::Forget(who, room)),
         1 => other().prop_map(|(who, room)| Step::Rename(who, room)),
+        2 => other().prop_map(|(who, room)| Step::Knock(who, room)),
+        1 => (0..ROOMS, prop_oneof![3 => Just(0), 3 => Just(1), 1 => Just(2)])
+            .prop_map(|(room, rule)| Step::JoinRule(room, rule)),
     ]
 }
 
