@@ -359,6 +359,7 @@ impl House {
             key: SigningKey::generate([1; 32], "a").unwrap(),
             default_version: RoomVersion::V11,
             view_cache_bytes_max: 1 << 20,
+            retention: hearth_event::retention::Bounds::default(),
         };
         let federation = Federation {
             remote: others.clone(),
