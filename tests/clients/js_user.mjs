@@ -147,6 +147,26 @@ const commands = {
         }
     },
 
+    async upload({ name, type, base64 }) {
+        const file = new File([Buffer.from(base64, "base64")], name, { type });
+        const answer = await client.uploadContent(file, { name, type });
+        return { uri: answer.content_uri };
+    },
+
+    // The library says where a file is and leaves the fetching to the application, with the user's token.
+    async download({ uri, size }) {
+        const address = client.mxcUrlToHttp(uri, size?.width, size?.height, size?.method, false, true, true);
+        const url = new URL(address);
+        if (size?.animated) url.searchParams.set("animated", "true");
+        const answer = await fetch(url, { headers: { authorization: `Bearer ${client.getAccessToken()}` } });
+        if (!answer.ok) throw new Error(`status ${answer.status} for ${url}: ${await answer.text()}`);
+        return {
+            type: answer.headers.get("content-type"),
+            disposition: answer.headers.get("content-disposition"),
+            base64: Buffer.from(await answer.arrayBuffer()).toString("base64"),
+        };
+    },
+
     async redact({ room, event, reason }) {
         return await client.redactEvent(room, event, undefined, { reason });
     },

@@ -3,8 +3,8 @@
 
 matrix-nio (alice, carol) and matrix-js-sdk (bob) register, log in, make a group and a direct chat, invite, join, exchange
 200 messages with live sync while the server is killed with -9 and started again, edit, react, redact, page back over
-everything, mark read, see unread counts and log out. Every answer is held against the specification's schemas (checker.py). Each step is a
-named check; the last line counts them.
+everything, send each other pictures and a document, mark read, see unread counts and log out. Every answer is held against the
+specification's schemas (checker.py). Each step is a named check; the last line counts them.
 """
 
 import argparse
@@ -21,6 +21,7 @@ import urllib.request
 from pathlib import Path
 
 from checker import Checker
+from files import GIF_FRAMES, Sample, frames_of, picture, samples
 from server import Server, free_port
 from users import JsUser, NioUser, is_plain_message
 
@@ -215,6 +216,38 @@ class Story:
             same(history[event]["content"], {}, f"content of the redacted `{body}` in the history")
             assert "redacted_because" in history[event].get("unsigned", {}), "a redacted event says why"
 
+    async def files(self) -> None:
+        """Each sends each kind of file; the other finds it by the message and fetches it, with thumbnails of pictures."""
+        for writer, reader in ((self.alice, self.bob), (self.bob, self.alice)):
+            for sample in samples():
+                await self.file(writer, reader, sample)
+
+    async def file(self, writer, reader, sample: Sample) -> None:
+        uri = await writer.upload(sample.name, sample.content_type, sample.content)
+        event = await writer.send(self.direct_room, sample.event(uri), txn=f"{writer.name}-{sample.name}")
+        what = f"`{sample.name}` of {writer.name} as {reader.library} fetches it"
+        await reader.seen.until(lambda: reader.seen.find(self.direct_room, event), f"{reader.name} sees the message with {what}")
+        content = reader.seen.find(self.direct_room, event)["content"]
+        same(content["info"]["mimetype"], sample.content_type, f"type in the message with {what}")
+        fetched = await reader.download(content["url"])
+        same(fetched.content_type, sample.content_type, f"type of {what}")
+        same(fetched.name, sample.name, f"name of {what}")
+        assert fetched.content == sample.content, f"{what}: {len(fetched.content)} other bytes"
+        if sample.size:
+            await self.thumbnails(reader, uri, sample, what)
+
+    async def thumbnails(self, reader, uri: str, sample: Sample, what: str) -> None:
+        for width, height, method in ((320, 240, "scale"), (96, 96, "crop")):
+            small = await reader.thumbnail(uri, width, height, method)
+            found = picture(small.content)
+            same(found[0], small.content_type, f"type of a thumbnail of {what}")
+            assert width <= found[1] < sample.size[0] and height <= found[2] < sample.size[1], f"{found}: thumbnail of {what}"
+            assert method == "scale" or found[1:] == (width, height), f"{found}: cropped thumbnail of {what}"
+        if sample.content_type == "image/gif" and reader is self.bob:
+            moving = await reader.thumbnail(uri, 96, 96, "crop", animated=True)
+            same(picture(moving.content), ("image/gif", 96, 96), f"moving thumbnail of {what}")
+            same(frames_of(moving.content), GIF_FRAMES, f"frames of the moving thumbnail of {what}")
+
     async def page_back(self) -> None:
         """New devices, which know only the newest events of each room, page back to its creation."""
         for user in (NioUser(self.url, self.alice.name), JsUser(self.url, self.bob.name, self.bob.log)):
@@ -332,6 +365,7 @@ async def tell(options, folder: Path, report: Report) -> None:
         await check("react", story.react())
         await check("redact", story.redact())
         await check("page back over everything", story.page_back())
+        await check("send and fetch pictures and documents, with thumbnails", story.files())
         await check("mark read and see unread counts", story.read_and_count())
         await check("read everything else", story.tour())
         await check("log out", story.logout())

@@ -1,12 +1,17 @@
 """Two kinds of users with one face: matrix-nio in this process, matrix-js-sdk in a Node process (js_user.mjs)."""
 
 import asyncio
+import io
 import json
 import os
+from base64 import b64decode, b64encode
 from pathlib import Path
 
 import aiohttp
 import nio
+from aiohttp import content_disposition_filename, parse_content_disposition
+
+from files import Fetched
 
 WAIT_SECONDS_MAX = 60
 SEND_TRIES_MAX = 200
@@ -140,6 +145,22 @@ class NioUser:
             except (aiohttp.ClientError, OSError, asyncio.TimeoutError):
                 await asyncio.sleep(0.1)
         raise AssertionError(f"{self.name}: message {txn} was not accepted in {SEND_TRIES_MAX} tries")
+
+    async def upload(self, name: str, content_type: str, content: bytes) -> str:
+        answer, _ = await self.client.upload(
+            lambda *_: io.BytesIO(content), content_type=content_type, filename=name, filesize=len(content)
+        )
+        return self._good(answer, nio.UploadResponse).content_uri
+
+    async def download(self, uri: str) -> Fetched:
+        answer = self._good(await self.client.download(mxc=uri), nio.MemoryDownloadResponse)
+        return Fetched(answer.filename, answer.content_type, answer.body)
+
+    async def thumbnail(self, uri: str, width: int, height: int, method: str) -> Fetched:
+        server, _, media = uri.removeprefix("mxc://").partition("/")
+        answer = await self.client.thumbnail(server, media, width, height, nio.ResizingMethod(method))
+        answer = self._good(answer, nio.ThumbnailResponse)
+        return Fetched(answer.filename, answer.content_type, answer.body)
 
     async def redact(self, room: str, event: str, reason: str) -> str:
         return self._good(await self.client.room_redact(room, event, reason=reason), nio.RoomRedactResponse).event_id
@@ -279,6 +300,24 @@ class JsUser:
             await asyncio.sleep(0.1)
             answer = await self._call("resend", room=room, txn=txn)
         raise AssertionError(f"{self.name}: message {txn} was not accepted in {SEND_TRIES_MAX} tries: {answer}")
+
+    async def upload(self, name: str, content_type: str, content: bytes) -> str:
+        base64 = b64encode(content).decode()
+        return (await self._call("upload", name=name, type=content_type, base64=base64))["uri"]
+
+    async def download(self, uri: str) -> Fetched:
+        return self._fetched(await self._call("download", uri=uri))
+
+    async def thumbnail(self, uri: str, width: int, height: int, method: str, animated: bool = False) -> Fetched:
+        size = {"width": width, "height": height, "method": method, "animated": animated}
+        return self._fetched(await self._call("download", uri=uri, size=size))
+
+    @staticmethod
+    def _fetched(answer: dict) -> Fetched:
+        # aiohttp reads the header for matrix-nio, so it does here.
+        kind, parameters = parse_content_disposition(answer["disposition"])
+        name = content_disposition_filename(parameters) if kind else None
+        return Fetched(name, answer["type"], b64decode(answer["base64"]))
 
     async def redact(self, room: str, event: str, reason: str) -> str:
         return (await self._call("redact", room=room, event=event, reason=reason))["event_id"]

@@ -12,17 +12,17 @@ const GIF = Buffer.from('R0lGODlhAQABAIAAAP8AAAAA/yH/C05FVFNDQVBFMi4wAwEAAAAh+QQ
 const PDF = Buffer.from('%PDF-1.4\n1 0 obj<<>>endobj\ntrailer<<>>\n%%EOF\n');
 
 /** A picture that a page has drawn, so that it is a real one. */
-async function pngOf(user) {
-  const base64 = await user.page.evaluate(() => {
-    const canvas = Object.assign(document.createElement('canvas'), { width: 640, height: 400 });
+async function pngOf(user, width = 640, height = 400) {
+  const base64 = await user.page.evaluate((size) => {
+    const canvas = Object.assign(document.createElement('canvas'), size);
     const context = canvas.getContext('2d');
-    const colours = context.createLinearGradient(0, 0, 640, 400);
+    const colours = context.createLinearGradient(0, 0, size.width, size.height);
     colours.addColorStop(0, '#f4a259');
     colours.addColorStop(1, '#5b2a86');
     context.fillStyle = colours;
-    context.fillRect(0, 0, 640, 400);
+    context.fillRect(0, 0, size.width, size.height);
     return canvas.toDataURL('image/png').split(',')[1];
-  });
+  }, { width, height });
   return Buffer.from(base64, 'base64');
 }
 
@@ -39,6 +39,15 @@ async function loaded(user, name) {
     const image = document.querySelector(`.picture img[alt="${alt}"]`);
     return image?.complete && image.naturalWidth > 0 && image.src.startsWith('blob:');
   }, name);
+}
+
+/** Counts the thumbnails that the server gives a page. */
+function thumbnailsOf(user) {
+  const given = [];
+  user.page.on('response', (response) => {
+    if (response.url().includes('/_matrix/client/v1/media/thumbnail/')) given.push([response.status(), response.headers()['content-type']]);
+  });
+  return given;
 }
 
 async function downloaded(user, button) {
@@ -62,6 +71,19 @@ export const tests = {
     assert.ok(bytes.equals(png));
     await ben.page.keyboard.press('Escape');
     await ben.seesNot('.lightbox');
+  },
+
+  'row 13: what is shown of a large picture is the thumbnail that the server made': async (scene) => {
+    const [anna, ben] = await two(scene);
+    const given = thumbnailsOf(ben);
+    await anna.attaches({ name: 'evening.png', mimeType: 'image/png', buffer: await pngOf(anna, 1600, 1000) });
+    await loaded(ben, 'evening.png');
+    const shown = await ben.page.evaluate(() => document.querySelector('.picture img').naturalWidth);
+    // Smaller than the picture, and not the picture itself in place of a thumbnail that did not come.
+    assert.ok(shown > 0 && shown < 1600, `the picture that is shown is ${shown} pixels wide`);
+    assert.equal(given.length, 1);
+    assert.equal(given[0][0], 200);
+    assert.match(given[0][1], /^image\/(png|jpeg)$/);
   },
 
   'row 13: a document with a name of other letters is sent and downloaded': async (scene) => {
