@@ -256,6 +256,11 @@ pub fn blob_put(batch: &mut Batch, hash: &BlobHash, row: &BlobRow) {
     BLOBS.put(batch, hash, row);
 }
 
+/// Fails the batch unless a blob's row stands as it was loaded.
+pub fn blob_expect(batch: &mut Batch, hash: &BlobHash, loaded: &BlobRow) {
+    BLOBS.expect(batch, hash, Some(loaded));
+}
+
 /// Blobs after a hash, at most `limit`.
 pub async fn blobs_from(
     snapshot: &dyn Snapshot,
@@ -298,7 +303,7 @@ pub async fn blob_remove(
     let mut orphans = Vec::new();
     for (key, row) in rows {
         THUMBNAILS.delete(batch, &key);
-        if let Some(blob) = row.blob {
+        if let Some(blob) = row.blob.filter(|blob| blob != hash) {
             BLOB_USES.delete(batch, &(blob, thumbnail_user(&key.0, &key.1)));
             orphans.push(blob);
         }
@@ -315,10 +320,10 @@ pub async fn thumbnail(
     THUMBNAILS.get(snapshot, &(*source, form.to_owned())).await
 }
 
-/// Writes a thumbnail of a blob.
+/// Writes a thumbnail of a blob. A blob that is its own thumbnail is not among its own users: nothing would ever let it go.
 pub fn thumbnail_put(batch: &mut Batch, source: &BlobHash, form: &str, row: &ThumbnailRow) {
     THUMBNAILS.put(batch, &(*source, form.to_owned()), row);
-    if let Some(blob) = row.blob {
+    if let Some(blob) = row.blob.filter(|blob| blob != source) {
         BLOB_USES.put(batch, &(blob, thumbnail_user(source, form)), &());
     }
 }

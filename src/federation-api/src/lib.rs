@@ -5,6 +5,7 @@
 mod edus;
 mod error;
 mod keys;
+mod media;
 mod members;
 mod query;
 mod reads;
@@ -23,6 +24,7 @@ use hearth_rooms::Rooms;
 use hearth_types::Clock;
 
 pub use edus::Edus;
+pub use media::media_router;
 pub use signed::{Door, Signed};
 
 /// The parts that the handlers ask. A handler takes the one or two that it uses.
@@ -46,7 +48,7 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
 }
 
-/// All endpoints. Not generic over the state, so that the handlers are compiled here and not again in the binary.
+/// All endpoints but those of media. Not generic over the state, so that the handlers are compiled here and not again in the binary.
 pub fn router(parts: Parts) -> Router {
     Router::new()
         .merge(keys::router())

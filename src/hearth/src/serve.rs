@@ -59,7 +59,12 @@ pub(crate) async fn serve(config: &Config) -> Result<()> {
 
     let frame = Frame::new(counters, &config.trusted_proxies);
     let handles = house.handles.clone();
+    let (door, media) = (
+        handles.federation.door.clone(),
+        handles.client.media.clone(),
+    );
     let routes = hearth_client_api::router(handles.client)
+        .merge(hearth_federation_api::media_router(door, media))
         .merge(hearth_federation_api::router(handles.federation))
         .layer(from_fn_with_state(stop.clone(), end_long_polls))
         .merge(web_client(&config.web));

@@ -10,12 +10,16 @@ use hearth_store::Batch;
 use ruma::http_headers::{ContentDisposition, ContentDispositionType};
 use tokio::time::{Instant, timeout_at};
 
+use crate::multipart::{self, FilePart};
 use crate::{Error, Media, MediaUri, Result};
 
 /// Longest time that a request waits for a file to be uploaded.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 /// How exactly it is known when a file was last asked for, in milliseconds.
 const USED_MS: u64 = 24 * 60 * 60 * 1_000;
+
+/// Length of the boundaries between the parts of answers: 190 bits.
+const BOUNDARY_LENGTH: usize = 32;
 
 /// Types that browsers show and that cannot do harm there (client-server API, "Serving inline content").
 const INLINE: &[&str] = &[
@@ -100,6 +104,20 @@ impl Download {
         self.media.read_checked(self.blob, self.bytes, range).await
     }
 
+    /// The file in the form in which servers send each other files: the `Content-Type` of the answer, and its body.
+    pub async fn into_parts(self) -> Result<(String, ByteStream)> {
+        // Random, so that no file can hold it.
+        let boundary = self.media.0.parts.ids.token(BOUNDARY_LENGTH);
+        let disposition = disposition(&self.content_type, self.file_name.as_deref());
+        let body = self.read(0..self.bytes).await?;
+        let file = FilePart {
+            content_type: &self.content_type,
+            disposition: &disposition,
+        };
+        let body = multipart::encode(&boundary, file, body);
+        Ok((multipart::content_type(&boundary), body))
+    }
+
     /// A whole file of at most `bytes_max` bytes.
     pub(crate) async fn read_all(&self, bytes_max: u64) -> Result<Option<Vec<u8>>> {
         if self.bytes > bytes_max {
@@ -118,29 +136,31 @@ impl Download {
     }
 }
 
+/// How far a file is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Those of other servers are fetched.
+    Anywhere,
+    /// Only what is here already: our own files, and those that were fetched before.
+    Here,
+}
+
 impl Media {
-    /// A file; if it is about to be uploaded, waits for it so long. Fetches those of other servers.
-    pub async fn download(&self, uri: &MediaUri, wait: Duration) -> Result<Download> {
+    /// A file; if it is about to be uploaded, waits for it so long, a minute at most.
+    pub async fn download(&self, uri: &MediaUri, reach: Reach, wait: Duration) -> Result<Download> {
         let key = self.key(uri);
-        let row = match key.0.is_empty() {
-            true => self.own(&key, wait).await?,
-            false => self.foreign(uri, &key, wait).await?,
+        let row = match (key.0.is_empty(), reach) {
+            (false, Reach::Anywhere) => self.foreign(uri, &key, wait).await?,
+            (true, _) | (_, Reach::Here) => self.own(&key, wait).await?,
         };
         self.open(&key, &row).await
     }
 
-    /// A file of our users only, for another server that asks.
+    /// A file of our users, by its id alone, as other servers ask for it.
     pub async fn download_own(&self, media_id: &str, wait: Duration) -> Result<Download> {
         let uri = MediaUri::new(&self.0.settings.server_name, media_id);
         let uri = uri.ok_or(Error::NotFound)?;
-        self.download(&uri, wait).await
-    }
-
-    /// A file of another server that was fetched before, or of this one; nothing is fetched.
-    pub async fn download_kept(&self, uri: &MediaUri, wait: Duration) -> Result<Download> {
-        let key = self.key(uri);
-        let row = self.own(&key, wait).await?;
-        self.open(&key, &row).await
+        self.download(&uri, Reach::Here, wait).await
     }
 
     pub(crate) fn key(&self, uri: &MediaUri) -> MediaKey {

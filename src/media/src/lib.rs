@@ -37,7 +37,7 @@ use ruma::OwnedServerName;
 use tokio::sync::{Notify, RwLock, Semaphore};
 
 pub use disk::Disk;
-pub use download::{Disposition, Download, disposition};
+pub use download::{Disposition, Download, Reach, disposition};
 pub use error::{Error, Result};
 pub use manage::{MediaInfo, Quarantine};
 pub use s3::{S3, S3Settings};

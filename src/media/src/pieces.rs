@@ -5,7 +5,7 @@ use std::hash::Hasher;
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use hearth_data::media::{self as data, Sums};
 use hearth_ports::{BlobName, ByteStream};
 use hearth_store::Batch;
@@ -48,7 +48,8 @@ struct Reading {
 }
 
 impl Media {
-    /// A part of a blob of a known length, checked piece by piece before it is handed on.
+    /// A part of a blob of a known length, checked piece by piece before it is handed on. The first piece has been when this
+    /// returns.
     pub(crate) async fn read_checked(
         &self,
         name: BlobName,
@@ -80,8 +81,11 @@ impl Media {
         for _ in group * GROUP as u64..piece {
             reading.sums.pop_front();
         }
-        let pieces = stream::try_unfold(reading, Reading::next);
-        Ok(Box::pin(pieces.map(|piece| piece.map_err(Into::into))))
+        let mut pieces = Box::pin(stream::try_unfold(reading, Reading::next));
+        // Whoever asks learns of what is damaged or away while there still can be another answer.
+        let first = pieces.try_next().await?;
+        let rest = pieces.map(|piece| piece.map_err(Into::into));
+        Ok(Box::pin(stream::iter(first.map(Ok)).chain(rest)))
     }
 }
 

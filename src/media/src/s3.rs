@@ -25,13 +25,18 @@ use object_store::client::{
     HttpResponseBody, HttpService,
 };
 use object_store::path::Path as Key;
-use object_store::{ClientOptions, GetOptions, ObjectStore, ObjectStoreExt, WriteMultipart};
+use object_store::{
+    ClientOptions, GetOptions, ObjectStore, ObjectStoreExt, RetryConfig, WriteMultipart,
+};
 use tokio::task::spawn_blocking;
 
 /// Length of the parts that a file is sent in, in bytes. S3 takes 10,000 of them: 78 GiB.
 const PART: usize = 8 << 20;
 /// Parts that are under way at once for one file.
 const PARTS_AT_ONCE: usize = 1;
+/// How often, and for how long, a request is tried again that the object store did not answer well: somebody waits.
+const RETRIES_MAX: usize = 4;
+const RETRY_TIME_MAX: Duration = Duration::from_secs(15);
 /// Time for an answer to begin: the object store has read a whole part by then.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(60);
 /// Time for an object to arrive: it goes on to a client as quickly as that one reads.
@@ -71,6 +76,11 @@ impl S3 {
             .with_secret_access_key(&settings.secret_key)
             .with_allow_http(settings.endpoint.as_ref().is_some_and(is_plain))
             .with_disable_bulk_delete(true)
+            .with_retry(RetryConfig {
+                max_retries: RETRIES_MAX,
+                retry_timeout: RETRY_TIME_MAX,
+                ..RetryConfig::default()
+            })
             .with_http_connector(Connector(http));
         if let Some(endpoint) = &settings.endpoint {
             builder = builder.with_endpoint(endpoint);
@@ -105,14 +115,32 @@ impl S3 {
         }
         let upload = self.store.put_multipart(key).await?;
         let mut upload = WriteMultipart::new_with_chunk_size(upload, PART);
-        for at in (0..length).step_by(PART) {
-            let part = part(file.clone(), at).await?;
-            upload.wait_for_capacity(PARTS_AT_ONCE).await?;
-            upload.put(part);
+        match send_parts(&mut upload, &file, length).await {
+            // Tidies up after itself if it fails.
+            Ok(()) => drop(upload.finish().await?),
+            Err(error) => {
+                // Parts of an upload that does not end take room for which somebody pays.
+                if let Err(error) = upload.abort().await {
+                    tracing::warn!(%error, "could not remove the parts of a broken upload");
+                }
+                return Err(error);
+            }
         }
-        upload.finish().await?;
         Ok(())
     }
+}
+
+async fn send_parts(
+    upload: &mut WriteMultipart,
+    file: &Arc<File>,
+    length: u64,
+) -> Result<(), BoxError> {
+    for at in (0..length).step_by(PART) {
+        let part = part(file.clone(), at).await?;
+        upload.wait_for_capacity(PARTS_AT_ONCE).await?;
+        upload.put(part);
+    }
+    Ok(())
 }
 
 /// A part of a file, from a place to the end of the part or of the file.

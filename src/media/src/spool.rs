@@ -70,7 +70,7 @@ impl Spool {
     }
 
     /// Writes a stream down and syncs it. Holds one piece in memory, whatever the size.
-    pub(crate) async fn receive(&self, body: ByteStream, bytes_max: u64) -> Result<Received> {
+    pub(crate) async fn receive(&self, body: &mut ByteStream, bytes_max: u64) -> Result<Received> {
         let path = self.folder.join(self.ids.token(NAME_LENGTH));
         let mut writing = spawn_blocking(move || Writing::create(path)).await??;
         writing = fill(writing, body, bytes_max).await?;
@@ -78,7 +78,7 @@ impl Spool {
     }
 }
 
-async fn fill(mut writing: Writing, mut body: ByteStream, bytes_max: u64) -> Result<Writing> {
+async fn fill(mut writing: Writing, body: &mut ByteStream, bytes_max: u64) -> Result<Writing> {
     let mut piece = BytesMut::new();
     let mut bytes = 0_u64;
     while let Some(more) = body.next().await {

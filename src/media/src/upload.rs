@@ -77,12 +77,12 @@ fn is_content_type(text: &str) -> bool {
 }
 
 impl Media {
-    /// Takes a file of a user. Durable when it returns.
+    /// Takes a file of a user. Durable when it returns. Of a file that is refused, the rest of the body is left unread.
     pub async fn upload(
         &self,
         user: &UserId,
         head: FileHead,
-        body: ByteStream,
+        body: &mut ByteStream,
     ) -> Result<MediaUri> {
         self.check_room(user, head.bytes.unwrap_or(0)).await?;
         let (content_type, file_name) = head.checked()?;
@@ -121,13 +121,14 @@ impl Media {
         Ok(Reservation { uri, expires })
     }
 
-    /// Takes a file whose name its user reserved. Durable when it returns.
+    /// Takes a file whose name its user reserved. Durable when it returns. Of a file that is refused, the rest of the body is
+    /// left unread.
     pub async fn upload_reserved(
         &self,
         user: &UserId,
         uri: &MediaUri,
         head: FileHead,
-        body: ByteStream,
+        body: &mut ByteStream,
     ) -> Result<()> {
         let key = self.key(uri);
         let before = data::load(&*self.snapshot().await?, &key).await?;
@@ -159,10 +160,10 @@ impl Media {
         &self,
         uri: &MediaUri,
         head: FileHead,
-        body: ByteStream,
+        mut body: ByteStream,
     ) -> Result<MediaRow> {
         let (content_type, file_name) = head.checked()?;
-        let received = self.receive(body).await?;
+        let received = self.receive(&mut body).await?;
         let row = MediaRow {
             user: None,
             created: self.now(),
@@ -179,7 +180,7 @@ impl Media {
         MediaUri::new(&self.0.settings.server_name, &id).expect("letters and digits are an id")
     }
 
-    async fn receive(&self, body: ByteStream) -> Result<Received> {
+    async fn receive(&self, body: &mut ByteStream) -> Result<Received> {
         let bytes_max = self.0.settings.upload_bytes_max;
         self.0.spool.receive(body, bytes_max).await
     }

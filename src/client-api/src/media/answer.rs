@@ -51,7 +51,8 @@ pub(super) async fn answer(
         }
     };
     set(&mut response, header::ETAG, &tag);
-    safe(&mut response, &download, access);
+    let name = download.file_name.as_deref();
+    safe(&mut response, &download.content_type, name, access);
     Ok(response)
 }
 
@@ -70,15 +71,14 @@ async fn body(download: &Download, range: Range<u64>) -> Result<Response, ApiErr
     Ok(response)
 }
 
-fn safe(response: &mut Response, download: &Download, access: Access) {
-    let name = download.file_name.as_deref();
-    let disposition = disposition(&download.content_type, name).to_string();
+fn safe(response: &mut Response, content_type: &str, file_name: Option<&str>, access: Access) {
+    let disposition = disposition(content_type, file_name).to_string();
     let cache = match access {
         Access::Token => CACHE_PRIVATE,
         Access::Anybody => CACHE_PUBLIC,
     };
     for (name, value) in [
-        (header::CONTENT_TYPE, download.content_type.as_str()),
+        (header::CONTENT_TYPE, content_type),
         (header::CONTENT_DISPOSITION, disposition.as_str()),
         (header::CONTENT_SECURITY_POLICY, POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -157,6 +157,57 @@ fn part(range: &str, bytes: u64) -> Wanted {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn headers(content_type: &str, file_name: Option<&str>) -> HeaderMap {
+        let mut response = status(StatusCode::OK);
+        safe(&mut response, content_type, file_name, Access::Token);
+        response.into_parts().0.headers
+    }
+
+    #[test]
+    fn s17_every_file_comes_with_the_headers_that_make_it_harmless() {
+        for content_type in [
+            "image/png",
+            "text/html",
+            "image/svg+xml",
+            "application/pdf",
+            "",
+        ] {
+            let headers = headers(content_type, Some("a.html"));
+            let header = |name: &str| headers[name].to_str().expect("text").to_owned();
+            assert_eq!(header("content-security-policy"), POLICY);
+            assert_eq!(header("x-content-type-options"), "nosniff");
+            assert_eq!(header("cross-origin-resource-policy"), "cross-origin");
+            assert_eq!(header("cache-control"), CACHE_PRIVATE);
+            let kind = if content_type == "image/png" {
+                "inline"
+            } else {
+                "attachment"
+            };
+            let disposition = format!("{kind}; filename=a.html");
+            assert_eq!(header("content-disposition"), disposition, "{content_type}");
+        }
+        assert!(POLICY.starts_with("sandbox;") && POLICY.contains("script-src 'none'"));
+    }
+
+    #[test]
+    fn s17_no_name_adds_a_header_or_ends_one() {
+        for name in [
+            "a\r\nset-cookie: b=c",
+            "\u{202e}gnp.exe",
+            "a\"; x=\"b",
+            "\0",
+            "../../etc/passwd",
+        ] {
+            let headers = headers("text/html", Some(name));
+            assert!(!headers.contains_key("set-cookie"), "{name:?}");
+            let disposition = headers["content-disposition"].to_str().expect("text");
+            assert!(
+                disposition.starts_with("attachment"),
+                "{name:?}: {disposition}"
+            );
+        }
+    }
 
     #[test]
     fn ranges_are_cut_to_the_file() {

@@ -1,14 +1,15 @@
 //! Downloads, thumbnails, previews, and how large a file may be.
 
+use std::time::Duration;
+
 use axum::extract::{FromRef, State};
 use axum::response::Response;
 use axum::{Json, Router};
 use hearth_http::{ApiError, Gate, RawJson, Ruma, route};
-use hearth_media::{Animation, Download, Fit, Media, MediaUri, ThumbnailSize};
+use hearth_media::{Media, MediaUri, Reach, ThumbnailSize};
 use http::HeaderMap;
 use ruma::ServerName;
 use ruma::api::client::{authenticated_media as v1, media as v3};
-use ruma::media::Method;
 use serde_json::{Value, json};
 
 use super::answer::{Access, answer};
@@ -66,10 +67,9 @@ async fn download(
     headers: HeaderMap,
     request: Ruma<v1::get_content::v1::Request>,
 ) -> Result<Response, ApiError> {
-    let ask = &request.body;
-    let uri = uri(&ask.server_name, &ask.media_id)?;
-    let found = media.download(&uri, ask.timeout_ms).await;
-    answer(found.map_err(api_error)?, &headers, Access::Token).await
+    let ask = request.body;
+    let wanted = Wanted::new(&ask.server_name, &ask.media_id, ask.timeout_ms)?;
+    wanted.answer(&media, &headers).await
 }
 
 /// GET /_matrix/client/v1/media/download/{serverName}/{mediaId}/{fileName}
@@ -78,11 +78,9 @@ async fn download_as(
     headers: HeaderMap,
     request: Ruma<v1::get_content_as_filename::v1::Request>,
 ) -> Result<Response, ApiError> {
-    let ask = &request.body;
-    let uri = uri(&ask.server_name, &ask.media_id)?;
-    let found = media.download(&uri, ask.timeout_ms).await;
-    let found = named(found.map_err(api_error)?, &ask.filename);
-    answer(found, &headers, Access::Token).await
+    let ask = request.body;
+    let wanted = Wanted::new(&ask.server_name, &ask.media_id, ask.timeout_ms)?;
+    wanted.named(ask.filename).answer(&media, &headers).await
 }
 
 /// GET /_matrix/client/v1/media/thumbnail/{serverName}/{mediaId}
@@ -91,11 +89,10 @@ async fn thumbnail(
     headers: HeaderMap,
     request: Ruma<v1::get_content_thumbnail::v1::Request>,
 ) -> Result<Response, ApiError> {
-    let ask = &request.body;
-    let uri = uri(&ask.server_name, &ask.media_id)?;
-    let size = size((ask.width, ask.height), ask.method.as_ref(), ask.animated);
-    let found = media.thumbnail(&uri, size, ask.timeout_ms).await;
-    answer(found.map_err(api_error)?, &headers, Access::Token).await
+    let ask = request.body;
+    let wanted = Wanted::new(&ask.server_name, &ask.media_id, ask.timeout_ms)?;
+    let size = ThumbnailSize::asked((ask.width, ask.height), ask.method.as_ref(), ask.animated);
+    wanted.small(size).answer(&media, &headers).await
 }
 
 /// GET /_matrix/client/v1/media/config
@@ -122,13 +119,10 @@ async fn legacy_download(
     headers: HeaderMap,
     request: Ruma<v3::get_content::v3::Request>,
 ) -> Result<Response, ApiError> {
-    let ask = &request.body;
-    let uri = uri(&ask.server_name, &ask.media_id)?;
-    let found = match ask.allow_remote {
-        true => media.download(&uri, ask.timeout_ms).await,
-        false => media.download_kept(&uri, ask.timeout_ms).await,
-    };
-    answer(found.map_err(api_error)?, &headers, Access::Anybody).await
+    let ask = request.body;
+    let wanted = Wanted::new(&ask.server_name, &ask.media_id, ask.timeout_ms)?;
+    let wanted = wanted.for_anybody(ask.allow_remote);
+    wanted.answer(&media, &headers).await
 }
 
 /// GET /_matrix/media/v3/download/{serverName}/{mediaId}/{fileName}
@@ -138,14 +132,10 @@ async fn legacy_as(
     headers: HeaderMap,
     request: Ruma<v3::get_content_as_filename::v3::Request>,
 ) -> Result<Response, ApiError> {
-    let ask = &request.body;
-    let uri = uri(&ask.server_name, &ask.media_id)?;
-    let found = match ask.allow_remote {
-        true => media.download(&uri, ask.timeout_ms).await,
-        false => media.download_kept(&uri, ask.timeout_ms).await,
-    };
-    let found = named(found.map_err(api_error)?, &ask.filename);
-    answer(found, &headers, Access::Anybody).await
+    let ask = request.body;
+    let wanted = Wanted::new(&ask.server_name, &ask.media_id, ask.timeout_ms)?;
+    let wanted = wanted.for_anybody(ask.allow_remote).named(ask.filename);
+    wanted.answer(&media, &headers).await
 }
 
 /// GET /_matrix/media/v3/thumbnail/{serverName}/{mediaId}
@@ -155,14 +145,11 @@ async fn legacy_thumbnail(
     headers: HeaderMap,
     request: Ruma<v3::get_content_thumbnail::v3::Request>,
 ) -> Result<Response, ApiError> {
-    let ask = &request.body;
-    let uri = uri(&ask.server_name, &ask.media_id)?;
-    let size = size((ask.width, ask.height), ask.method.as_ref(), ask.animated);
-    let found = match ask.allow_remote {
-        true => media.thumbnail(&uri, size, ask.timeout_ms).await,
-        false => media.thumbnail_kept(&uri, size, ask.timeout_ms).await,
-    };
-    answer(found.map_err(api_error)?, &headers, Access::Anybody).await
+    let ask = request.body;
+    let wanted = Wanted::new(&ask.server_name, &ask.media_id, ask.timeout_ms)?;
+    let size = ThumbnailSize::asked((ask.width, ask.height), ask.method.as_ref(), ask.animated);
+    let wanted = wanted.for_anybody(ask.allow_remote).small(size);
+    wanted.answer(&media, &headers).await
 }
 
 /// GET /_matrix/media/v3/config
@@ -184,31 +171,60 @@ async fn legacy_preview(
     Ok(RawJson(json.into()))
 }
 
-fn uri(server: &ServerName, id: &str) -> Result<MediaUri, ApiError> {
-    MediaUri::new(server, id).ok_or_else(|| ApiError::not_found("No such file"))
+/// What the six ways to ask for a file come to.
+struct Wanted {
+    uri: MediaUri,
+    wait: Duration,
+    reach: Reach,
+    access: Access,
+    file_name: Option<String>,
+    size: Option<ThumbnailSize>,
 }
 
-fn named(mut found: Download, name: &str) -> Download {
-    found.file_name = Some(name.to_owned()).filter(|name| !name.is_empty());
-    found
-}
+impl Wanted {
+    /// A file as it is, for users of this server.
+    fn new(server: &ServerName, id: &str, wait: Duration) -> Result<Self, ApiError> {
+        let uri = MediaUri::new(server, id);
+        Ok(Self {
+            uri: uri.ok_or_else(|| ApiError::not_found("No such file"))?,
+            wait,
+            reach: Reach::Anywhere,
+            access: Access::Token,
+            file_name: None,
+            size: None,
+        })
+    }
 
-fn size(
-    (width, height): (ruma::UInt, ruma::UInt),
-    method: Option<&Method>,
-    animated: Option<bool>,
-) -> ThumbnailSize {
-    let pixels = |length: ruma::UInt| u32::try_from(length).unwrap_or(u32::MAX);
-    ThumbnailSize {
-        width: pixels(width),
-        height: pixels(height),
-        fit: match method {
-            Some(Method::Crop) => Fit::Crop,
-            _ => Fit::Scale,
-        },
-        animation: match animated {
-            Some(true) => Animation::Moving,
-            _ => Animation::Still,
-        },
+    /// For whoever knows its name.
+    fn for_anybody(mut self, allow_remote: bool) -> Self {
+        self.access = Access::Anybody;
+        if !allow_remote {
+            self.reach = Reach::Here;
+        }
+        self
+    }
+
+    /// Under another name.
+    fn named(mut self, name: String) -> Self {
+        self.file_name = Some(name);
+        self
+    }
+
+    /// Its thumbnail.
+    fn small(mut self, size: ThumbnailSize) -> Self {
+        self.size = Some(size);
+        self
+    }
+
+    async fn answer(self, media: &Media, headers: &HeaderMap) -> Result<Response, ApiError> {
+        let found = media.download(&self.uri, self.reach, self.wait).await;
+        let mut found = found.map_err(api_error)?;
+        if let Some(size) = self.size {
+            found = media.thumbnail(&found, size).await.map_err(api_error)?;
+        }
+        if let Some(name) = self.file_name {
+            found.file_name = Some(name).filter(|name| !name.is_empty());
+        }
+        answer(found, headers, self.access).await
     }
 }

@@ -1,5 +1,8 @@
 //! Which thumbnails there are.
 
+use ruma::UInt;
+use ruma::media::Method;
+
 /// How an image is made to fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fit {
@@ -37,6 +40,27 @@ const CROPS: [(u32, u32); 2] = [(32, 32), (96, 96)];
 const SCALES: [(u32, u32); 3] = [(320, 240), (640, 480), (800, 600)];
 
 impl ThumbnailSize {
+    /// What a request asks for.
+    pub fn asked(
+        (width, height): (UInt, UInt),
+        method: Option<&Method>,
+        animated: Option<bool>,
+    ) -> Self {
+        let pixels = |length: UInt| u32::try_from(length).unwrap_or(u32::MAX);
+        Self {
+            width: pixels(width),
+            height: pixels(height),
+            fit: match method {
+                Some(Method::Crop) => Fit::Crop,
+                _ => Fit::Scale,
+            },
+            animation: match animated {
+                Some(true) => Animation::Moving,
+                _ => Animation::Still,
+            },
+        }
+    }
+
     /// The smallest size that there is and that is large enough; the largest for those that ask for more.
     pub(crate) fn standard(self) -> Self {
         let is_enough =

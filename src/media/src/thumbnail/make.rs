@@ -10,7 +10,7 @@ use image::imageops::FilterType;
 use image::metadata::Orientation;
 use image::{
     AnimationDecoder, DynamicImage, Frame, Frames, ImageDecoder, ImageError, ImageFormat,
-    ImageReader,
+    ImageReader, RgbaImage,
 };
 use tokio::time::Instant;
 
@@ -21,6 +21,8 @@ use super::{Animation, ThumbnailSize};
 const FRAMES_MAX: usize = 100;
 /// Bytes that a decoder may take for a pixel, its own needs included.
 const BYTES_PER_PIXEL_MAX: u64 = 8;
+/// Largest PNG of a picture through which nothing is seen, in bytes: it is a photo, of which a JPEG is a tenth.
+const PNG_BYTES_MAX: usize = 256 << 10;
 /// Quality of JPEG thumbnails, of 100.
 const JPEG_QUALITY: u8 = 82;
 /// Speed of GIF encoding, of 30: higher is quicker and worse.
@@ -40,6 +42,27 @@ pub(crate) struct Limits {
 pub(crate) struct Made {
     pub(crate) bytes: Vec<u8>,
     pub(crate) content_type: &'static str,
+    origin: Origin,
+}
+
+/// What a thumbnail shows of its file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// The same, pixel by pixel: the file is no larger than asked for.
+    Same,
+    /// All of it, made smaller: the file would do, too.
+    Whole,
+    /// Not all of it, or turned: a part, one frame of several, another orientation.
+    Part,
+}
+
+/// What is served as the thumbnail of a file.
+#[derive(Debug)]
+pub(crate) enum Thumbnail {
+    /// This.
+    Made(Made),
+    /// The file itself, an image of this type: it is no larger than asked for, or smaller than what would be made of it.
+    Original(&'static str),
 }
 
 /// Why there is none.
@@ -85,12 +108,27 @@ fn format(file: &[u8]) -> Option<ImageFormat> {
     is_ours.then_some(format)
 }
 
-/// Makes a thumbnail.
-pub(crate) fn make(file: &[u8], size: ThumbnailSize, limits: Limits) -> Result<Made, MakeError> {
+/// Makes a thumbnail, unless the file is one.
+pub(crate) fn make(
+    file: &[u8],
+    size: ThumbnailSize,
+    limits: Limits,
+) -> Result<Thumbnail, MakeError> {
     let format = format(file).ok_or(MakeError::NotAnImage)?;
-    decode(file, format, size, limits).map_err(|error| match Instant::now() >= limits.until {
+    let made = decode(file, format, size, limits);
+    let made = made.map_err(|error| match Instant::now() >= limits.until {
         true => MakeError::TooLarge,
         false => error,
+    })?;
+    // The whole file was decoded: what is served as an image is one.
+    let is_enough = match made.origin {
+        Origin::Same => true,
+        Origin::Whole => made.bytes.len() >= file.len(),
+        Origin::Part => false,
+    };
+    Ok(match is_enough {
+        true => Thumbnail::Original(format.to_mime_type()),
+        false => Thumbnail::Made(made),
     })
 }
 
@@ -104,29 +142,41 @@ fn decode(
         inner: Cursor::new(file),
         until: limits.until,
     };
+    let source = Source {
+        format,
+        bytes: file.len(),
+    };
     match (size.animation, format) {
         (Animation::Moving, ImageFormat::Gif) => {
             let decoder = limited(GifDecoder::new(input)?, limits)?;
             moving(decoder.into_frames(), size, limits)
         }
-        (Animation::Moving, ImageFormat::WebP) => {
+        (Animation::Still, ImageFormat::Gif) => {
+            let decoder = limited(GifDecoder::new(input)?, limits)?;
+            // Whether it has more than one frame is not known.
+            still(decoder, source, size, Shown::First)
+        }
+        (animation, ImageFormat::WebP) => {
             let decoder = limited(WebPDecoder::new(input)?, limits)?;
-            match decoder.has_animation() {
-                true => moving(decoder.into_frames(), size, limits),
-                false => still(decoder, size),
+            match (decoder.has_animation(), animation) {
+                (true, Animation::Moving) => moving(decoder.into_frames(), size, limits),
+                (true, Animation::Still) => still(decoder, source, size, Shown::First),
+                (false, _) => still(decoder, source, size, Shown::Only),
             }
         }
-        (Animation::Moving, ImageFormat::Png) => {
+        (animation, ImageFormat::Png) => {
             let decoder = limited(PngDecoder::new(input)?, limits)?;
-            match decoder.is_apng()? {
-                true => moving(decoder.apng()?.into_frames(), size, limits),
-                false => still(decoder, size),
+            match (decoder.is_apng()?, animation) {
+                (true, Animation::Moving) => moving(decoder.apng()?.into_frames(), size, limits),
+                (true, Animation::Still) => still(decoder, source, size, Shown::First),
+                (false, _) => still(decoder, source, size, Shown::Only),
             }
         }
         _ => {
             let mut reader = ImageReader::with_format(input, format);
             reader.limits(allocations(limits));
-            still(limited(reader.into_decoder()?, limits)?, size)
+            let decoder = limited(reader.into_decoder()?, limits)?;
+            still(decoder, source, size, Shown::Only)
         }
     }
 }
@@ -147,41 +197,93 @@ fn limited<D: ImageDecoder>(mut decoder: D, limits: Limits) -> Result<D, MakeErr
     Ok(decoder)
 }
 
-fn still<D: ImageDecoder>(mut decoder: D, size: ThumbnailSize) -> Result<Made, MakeError> {
+/// What a picture comes from.
+#[derive(Clone, Copy, Debug)]
+struct Source {
+    format: ImageFormat,
+    /// Length of the file.
+    bytes: usize,
+}
+
+/// Whether a picture is all that its file shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shown {
+    /// It is.
+    Only,
+    /// There may be others.
+    First,
+}
+
+fn still<D: ImageDecoder>(
+    mut decoder: D,
+    source: Source,
+    size: ThumbnailSize,
+    shown: Shown,
+) -> Result<Made, MakeError> {
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let mut image = DynamicImage::from_decoder(decoder)?;
     image.apply_orientation(orientation);
-    let image = shrink(image, size);
-    let mut bytes = Vec::new();
-    let content_type = match image.color().has_alpha() {
-        true => {
-            let image = DynamicImage::ImageRgba8(image.into_rgba8());
-            image.write_with_encoder(PngEncoder::new(&mut bytes))?;
-            "image/png"
-        }
-        false => {
-            let image = DynamicImage::ImageRgb8(image.into_rgb8());
-            image.write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, JPEG_QUALITY))?;
-            "image/jpeg"
-        }
+    let (image, origin) = shrink(image, size);
+    let (bytes, content_type) = encode(image, source)?;
+    let origin = match (shown, orientation) {
+        (Shown::Only, Orientation::NoTransforms) => origin,
+        _ => Origin::Part,
     };
     Ok(Made {
         bytes,
         content_type,
+        origin,
     })
 }
 
-fn shrink(image: DynamicImage, size: ThumbnailSize) -> DynamicImage {
+/// As PNG what something is seen through, and drawings and pictures of screens, where JPEG would blur letters; as JPEG all else.
+fn encode(image: DynamicImage, source: Source) -> Result<(Vec<u8>, &'static str), MakeError> {
+    let translucent = translucent(&image);
+    let is_drawn = matches!(source.format, ImageFormat::Png | ImageFormat::Gif);
+    let image = image.into_rgb8();
+    let mut bytes = Vec::new();
+    if let Some(translucent) = translucent {
+        translucent.write_with_encoder(PngEncoder::new(&mut bytes))?;
+        return Ok((bytes, "image/png"));
+    }
+    if is_drawn {
+        image.write_with_encoder(PngEncoder::new(&mut bytes))?;
+        if bytes.len() <= PNG_BYTES_MAX.min(source.bytes) {
+            return Ok((bytes, "image/png"));
+        }
+        // A photo, after all.
+        bytes.clear();
+    }
+    image.write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, JPEG_QUALITY))?;
+    Ok((bytes, "image/jpeg"))
+}
+
+/// A picture through which something is seen; many have a channel for that in which nothing is said.
+fn translucent(image: &DynamicImage) -> Option<RgbaImage> {
+    let image = image.color().has_alpha().then(|| image.to_rgba8())?;
+    let is_seen_through = image.pixels().any(|pixel| pixel.0[3] != u8::MAX);
+    is_seen_through.then_some(image)
+}
+
+fn shrink(image: DynamicImage, size: ThumbnailSize) -> (DynamicImage, Origin) {
     let plan = plan(image.width(), image.height(), size);
     let (left, top, width, height) = plan.part;
-    let image = match (width, height) == (image.width(), image.height()) {
+    let is_whole = (width, height) == (image.width(), image.height());
+    let is_same = plan.to == (width, height);
+    let image = match is_whole {
         true => image,
         false => image.crop_imm(left, top, width, height),
     };
-    match plan.to == (width, height) {
+    let image = match is_same {
         true => image,
         false => image.resize_exact(plan.to.0, plan.to.1, FilterType::Triangle),
-    }
+    };
+    let origin = match (is_whole, is_same) {
+        (true, true) => Origin::Same,
+        (true, false) => Origin::Whole,
+        (false, _) => Origin::Part,
+    };
+    (image, origin)
 }
 
 /// All frames, made smaller one after the other.
@@ -190,25 +292,31 @@ fn moving(frames: Frames<'_>, size: ThumbnailSize, limits: Limits) -> Result<Mad
     let mut encoder = GifEncoder::new_with_speed(&mut bytes, GIF_SPEED);
     encoder.set_repeat(Repeat::Infinite)?;
     let mut pixels = 0_u64;
-    for frame in frames.take(FRAMES_MAX) {
+    let mut origin = None;
+    let mut count = 0;
+    for frame in frames {
         let frame = frame?;
+        count += 1;
+        if count > FRAMES_MAX {
+            origin = Some(Origin::Part);
+            break;
+        }
         let (width, height) = frame.buffer().dimensions();
         pixels += u64::from(width) * u64::from(height);
         if pixels > limits.pixels_max || Instant::now() >= limits.until {
             return Err(MakeError::TooLarge);
         }
         let delay = frame.delay();
-        let image = shrink(DynamicImage::ImageRgba8(frame.into_buffer()), size);
+        let (image, shows) = shrink(DynamicImage::ImageRgba8(frame.into_buffer()), size);
+        origin = origin.or(Some(shows));
         encoder.encode_frame(Frame::from_parts(image.into_rgba8(), 0, 0, delay))?;
     }
     drop(encoder);
-    match pixels {
-        0 => Err(MakeError::NotAnImage),
-        _ => Ok(Made {
-            bytes,
-            content_type: "image/gif",
-        }),
-    }
+    Ok(Made {
+        bytes,
+        content_type: "image/gif",
+        origin: origin.ok_or(MakeError::NotAnImage)?,
+    })
 }
 
 impl From<ImageError> for MakeError {

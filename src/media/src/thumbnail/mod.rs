@@ -7,17 +7,17 @@ use std::time::Duration;
 
 use futures_util::stream;
 use hearth_data::media::{self as data, BlobRow, ThumbnailRow};
-use hearth_ports::BlobName;
+use hearth_ports::{BlobName, ByteStream};
 use hearth_store::Batch;
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
-use crate::{Download, Error, Media, MediaUri, Result};
+use crate::{Download, Error, Media, Result};
 
 pub use form::{Animation, Fit, ThumbnailSize};
 
 pub(crate) use make::inspect;
-use make::{Limits, Made, MakeError, make};
+use make::{Limits, Made, MakeError, Thumbnail, make};
 
 /// Largest file of which a thumbnail is made, in bytes. It is held in memory meanwhile.
 const SOURCE_BYTES_MAX: u64 = 32 << 20;
@@ -27,40 +27,8 @@ const TIME_MAX: Duration = Duration::from_secs(20);
 const QUEUE_TIME_MAX: Duration = Duration::from_secs(30);
 
 impl Media {
-    /// A thumbnail that is at least as large as asked for, or as large as the image where that is smaller.
-    pub async fn thumbnail(
-        &self,
-        uri: &MediaUri,
-        size: ThumbnailSize,
-        wait: Duration,
-    ) -> Result<Download> {
-        let source = self.download(uri, wait).await?;
-        self.thumbnail_of(&source, size).await
-    }
-
-    /// The same of one of our own files, for another server that asks.
-    pub async fn thumbnail_own(
-        &self,
-        media_id: &str,
-        size: ThumbnailSize,
-        wait: Duration,
-    ) -> Result<Download> {
-        let source = self.download_own(media_id, wait).await?;
-        self.thumbnail_of(&source, size).await
-    }
-
-    /// The same of a file that is here already; nothing is fetched.
-    pub async fn thumbnail_kept(
-        &self,
-        uri: &MediaUri,
-        size: ThumbnailSize,
-        wait: Duration,
-    ) -> Result<Download> {
-        let source = self.download_kept(uri, wait).await?;
-        self.thumbnail_of(&source, size).await
-    }
-
-    async fn thumbnail_of(&self, source: &Download, size: ThumbnailSize) -> Result<Download> {
+    /// A thumbnail of a file: at least as large as asked for, or as large as the image where that is smaller.
+    pub async fn thumbnail(&self, source: &Download, size: ThumbnailSize) -> Result<Download> {
         let size = size.standard();
         let (name, form) = (source.blob(), size.form());
         if let Some(row) = self.made(name, &form).await? {
@@ -72,7 +40,8 @@ impl Media {
             return self.as_made(&row);
         }
         match self.make(source, size).await {
-            Ok(made) => self.keep_thumbnail(name, &form, made).await,
+            Ok(Thumbnail::Made(made)) => self.keep_thumbnail(name, &form, made).await,
+            Ok(Thumbnail::Original(kind)) => self.keep_original(source, &form, kind).await,
             Err(MakeError::NotAnImage) => self.remember_none(name, &form).await,
             Err(MakeError::TooLarge) => Err(Error::ImageTooLarge),
             Err(MakeError::Busy) => Err(Error::Busy),
@@ -90,7 +59,7 @@ impl Media {
         Ok(self.as_download(BlobName(blob), row.bytes, &row.content_type))
     }
 
-    async fn make(&self, source: &Download, size: ThumbnailSize) -> Result<Made, MakeError> {
+    async fn make(&self, source: &Download, size: ThumbnailSize) -> Result<Thumbnail, MakeError> {
         let permit = self.0.thumbnails.clone().acquire_owned();
         let permit = tokio::time::timeout(QUEUE_TIME_MAX, permit).await;
         let Ok(Ok(permit)) = permit else {
@@ -120,15 +89,55 @@ impl Media {
             content_type: String::new(),
         };
         let mut batch = Batch::new();
-        data::thumbnail_put(&mut batch, &source.0, form, &row);
-        self.commit(batch).await?;
+        self.keep_row(&mut batch, source, form, &row).await?;
+        self.commit_thumbnail(batch).await?;
         Err(Error::NoThumbnail)
+    }
+
+    /// That the image itself will do is remembered, too: under the type that it has, whatever its uploader said.
+    async fn keep_original(
+        &self,
+        source: &Download,
+        form: &str,
+        content_type: &str,
+    ) -> Result<Download> {
+        let row = ThumbnailRow {
+            blob: Some(source.blob().0),
+            bytes: source.bytes,
+            content_type: content_type.to_owned(),
+        };
+        let mut batch = Batch::new();
+        self.keep_row(&mut batch, source.blob(), form, &row).await?;
+        self.commit_thumbnail(batch).await?;
+        self.as_made(&row)
+    }
+
+    /// Writes what became of a thumbnail, unless its source is gone: then nobody would ever remove it.
+    async fn keep_row(
+        &self,
+        batch: &mut Batch,
+        source: BlobName,
+        form: &str,
+        row: &ThumbnailRow,
+    ) -> Result<()> {
+        let snapshot = self.snapshot().await?;
+        let known = data::blob(&*snapshot, &source.0).await?;
+        data::blob_expect(batch, &source.0, &known.ok_or(Error::NotFound)?);
+        data::thumbnail_put(batch, &source.0, form, row);
+        Ok(())
+    }
+
+    async fn commit_thumbnail(&self, batch: Batch) -> Result<()> {
+        match self.commit(batch).await {
+            Err(Error::Store(error)) if error.is_conflict() => Err(Error::NotFound),
+            done => done,
+        }
     }
 
     async fn keep_thumbnail(&self, source: BlobName, form: &str, made: Made) -> Result<Download> {
         let length = made.bytes.len() as u64;
-        let body = Box::pin(stream::iter([Ok(made.bytes.into())]));
-        let received = self.0.spool.receive(body, length).await?;
+        let mut body: ByteStream = Box::pin(stream::iter([Ok(made.bytes.into())]));
+        let received = self.0.spool.receive(&mut body, length).await?;
         let _held = self.0.blob_locks.lock(&received.name.0).await;
         let put = self.0.parts.blobs.put(received.name, received.file.path());
         put.await.map_err(Error::Blobs)?;
@@ -147,8 +156,8 @@ impl Media {
             data::blob_put(&mut batch, &received.name.0, &blob);
             crate::pieces::put(&mut batch, received.name, &received.sums);
         }
-        data::thumbnail_put(&mut batch, &source.0, form, &row);
-        self.commit(batch).await?;
+        self.keep_row(&mut batch, source, form, &row).await?;
+        self.commit_thumbnail(batch).await?;
         self.as_made(&row)
     }
 }

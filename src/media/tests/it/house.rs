@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{TryStreamExt, stream};
-use hearth_media::{Disk, Download, Error, FileHead, Media, MediaUri, Parts, Settings};
+use hearth_media::{
+    Disk, Download, Error, FileHead, Media, MediaUri, Parts, Reach, Settings, ThumbnailSize,
+};
 use hearth_ports::{
     BoxError, BoxFuture, ByteStream, HttpOut, MediaPeers, OutError, OutOptions, OutRequest,
     OutResponse, Service, Signed, full_body,
@@ -110,12 +112,34 @@ impl House {
             file_name: Some("ä.bin".to_owned()),
             bytes: None,
         };
-        self.media.upload(user, head, body(content)).await
+        self.media.upload(user, head, &mut body(content)).await
+    }
+
+    /// Uploads what was reserved.
+    pub(crate) async fn upload_reserved(
+        &self,
+        user: &UserId,
+        uri: &MediaUri,
+        content: &[u8],
+    ) -> Result<(), Error> {
+        let head = FileHead::default();
+        let mut content = body(content);
+        let done = self.media.upload_reserved(user, uri, head, &mut content);
+        done.await
+    }
+
+    pub(crate) async fn thumbnail(
+        &self,
+        uri: &MediaUri,
+        size: ThumbnailSize,
+    ) -> Result<Download, Error> {
+        let source = self.media.download(uri, Reach::Anywhere, AT_ONCE).await?;
+        self.media.thumbnail(&source, size).await
     }
 
     /// The content behind a name.
     pub(crate) async fn content(&self, uri: &MediaUri) -> Result<Vec<u8>, Error> {
-        let download = self.media.download(uri, AT_ONCE).await?;
+        let download = self.media.download(uri, Reach::Anywhere, AT_ONCE).await?;
         Ok(read(&download).await.expect("whole"))
     }
 

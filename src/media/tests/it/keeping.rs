@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use hearth_media::{Error, Quarantine};
+use hearth_media::{Error, Quarantine, Reach};
 
 use crate::house::{AT_ONCE, House, anna, bob, noise};
 
@@ -21,7 +21,11 @@ async fn what_is_in_quarantine_is_neither_served_nor_taken_again() {
         .await
         .expect("set");
     for uri in [&bad, &copy] {
-        let gone = house.media.download(uri, AT_ONCE).await.map(drop);
+        let gone = house
+            .media
+            .download(uri, Reach::Anywhere, AT_ONCE)
+            .await
+            .map(drop);
         assert!(matches!(gone, Err(Error::NotFound)), "{gone:?}");
     }
     let again = house.upload(&content).await;

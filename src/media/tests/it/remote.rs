@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use hearth_media::multipart::{FilePart, content_type, encode};
-use hearth_media::{Error, MediaUri, disposition};
+use hearth_media::{Error, MediaUri, Reach, disposition};
 use http::StatusCode;
 
 use crate::house::{AT_ONCE, House, body, noise};
@@ -42,7 +42,11 @@ async fn a_file_of_another_server_is_fetched_once() {
     assert_eq!(first.expect("fetched"), content);
     assert_eq!(second.expect("fetched"), content);
     assert_eq!(house.web.asked(), [SIGNED]);
-    let found = house.media.download(&uri, AT_ONCE).await.expect("there");
+    let found = house
+        .media
+        .download(&uri, Reach::Anywhere, AT_ONCE)
+        .await
+        .expect("there");
     assert_eq!(found.content_type, "image/png");
     assert_eq!(found.file_name.as_deref(), Some("ü.png"));
     house.check().await;

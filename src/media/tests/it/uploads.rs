@@ -1,6 +1,7 @@
 use std::time::Duration;
 
-use hearth_media::{Animation, Error, FileHead, Fit, MediaUri, ThumbnailSize};
+use futures_util::TryStreamExt;
+use hearth_media::{Animation, Error, FileHead, Fit, MediaUri, Reach, ThumbnailSize, multipart};
 use hearth_ports::Blobs;
 use ruma::server_name;
 
@@ -23,7 +24,11 @@ async fn what_is_uploaded_is_downloaded_whole_and_in_part() {
     for length in [0, 1, 262_143, 262_144, 262_145, 1_000_000] {
         let content = noise(length);
         let uri = house.upload(&content).await.expect("uploaded");
-        let download = house.media.download(&uri, AT_ONCE).await.expect("there");
+        let download = house
+            .media
+            .download(&uri, Reach::Anywhere, AT_ONCE)
+            .await
+            .expect("there");
         assert_eq!(download.bytes, length as u64);
         assert_eq!(download.file_name.as_deref(), Some("ä.bin"));
         assert_eq!(read(&download).await.expect("whole"), content);
@@ -72,7 +77,7 @@ async fn a_file_that_breaks_off_or_is_too_large_leaves_nothing() {
     let head = FileHead::default();
     let half = house
         .media
-        .upload(anna(), head, broken(&noise(500_000)))
+        .upload(anna(), head, &mut broken(&noise(500_000)))
         .await;
     assert!(matches!(half, Err(Error::Incomplete(_))), "{half:?}");
     let large = house.upload(&noise((4 << 20) + 1)).await;
@@ -98,7 +103,11 @@ async fn a_damaged_file_is_not_served() {
     let mut bytes = std::fs::read(&path).expect("read");
     bytes[300_000] ^= 1;
     std::fs::write(&path, &bytes).expect("written");
-    let download = house.media.download(&uri, AT_ONCE).await.expect("there");
+    let download = house
+        .media
+        .download(&uri, Reach::Anywhere, AT_ONCE)
+        .await
+        .expect("there");
     assert!(read(&download).await.is_err());
     let sound = read_part(&download, 0..262_144).await.expect("not damaged");
     assert_eq!(sound, content[..262_144]);
@@ -112,24 +121,21 @@ async fn a_reserved_file_is_uploaded_once_by_its_user() {
     let house = House::new();
     let reserved = house.media.reserve(anna()).await.expect("reserved");
     let uri = &reserved.uri;
-    let early = house.media.download(uri, AT_ONCE).await.map(drop);
+    let early = house
+        .media
+        .download(uri, Reach::Anywhere, AT_ONCE)
+        .await
+        .map(drop);
     assert!(matches!(early, Err(Error::NotYetUploaded)), "{early:?}");
-    let put = |user, content: &[u8]| {
-        let head = FileHead::default();
-        house.media.upload_reserved(user, uri, head, body(content))
-    };
-    let other = put(bob(), b"x").await;
+    let other = house.upload_reserved(bob(), uri, b"x").await;
     assert!(matches!(other, Err(Error::NotYours)), "{other:?}");
-    put(anna(), b"hello").await.expect("uploaded");
-    let again = put(anna(), b"other").await;
+    let done = house.upload_reserved(anna(), uri, b"hello").await;
+    done.expect("uploaded");
+    let again = house.upload_reserved(anna(), uri, b"other").await;
     assert!(matches!(again, Err(Error::AlreadyUploaded)), "{again:?}");
     assert_eq!(house.content(uri).await.expect("there"), b"hello");
     let unknown = MediaUri::new(server_name!("house"), "unknown").expect("a name");
-    let head = FileHead::default();
-    let unknown = house
-        .media
-        .upload_reserved(anna(), &unknown, head, body(b"x"))
-        .await;
+    let unknown = house.upload_reserved(anna(), &unknown, b"x").await;
     assert!(matches!(unknown, Err(Error::NotFound)), "{unknown:?}");
     house.check().await;
 }
@@ -138,14 +144,10 @@ async fn a_reserved_file_is_uploaded_once_by_its_user() {
 async fn a_download_waits_for_its_upload() {
     let house = House::new();
     let uri = house.media.reserve(anna()).await.expect("reserved").uri;
-    let waiting = house.media.download(&uri, Duration::from_secs(60));
-    let uploading = async {
-        let head = FileHead::default();
-        house
-            .media
-            .upload_reserved(anna(), &uri, head, body(b"late"))
-            .await
-    };
+    let waiting = house
+        .media
+        .download(&uri, Reach::Anywhere, Duration::from_secs(60));
+    let uploading = house.upload_reserved(anna(), &uri, b"late");
     let (found, done) = tokio::join!(waiting, uploading);
     done.expect("uploaded");
     assert_eq!(read(&found.expect("there")).await.expect("whole"), b"late");
@@ -166,11 +168,7 @@ async fn reservations_have_an_end_and_a_limit() {
         .expect("hers are not his")
         .uri;
     house.clock.advance(DAY + Duration::from_secs(1));
-    let head = FileHead::default();
-    let late = house
-        .media
-        .upload_reserved(bob(), &last, head, body(b"x"))
-        .await;
+    let late = house.upload_reserved(bob(), &last, b"x").await;
     assert!(matches!(late, Err(Error::NotFound)), "{late:?}");
     assert_eq!(house.media.sweep().await.expect("swept").reservations, 101);
     house.media.reserve(anna()).await.expect("reserved");
@@ -215,7 +213,7 @@ async fn s17_heads_that_cannot_be_kept_are_refused() {
         file_name: Some("x".repeat(2_000)),
         ..FileHead::default()
     };
-    let refused = house.media.upload(anna(), head, body(b"x")).await;
+    let refused = house.media.upload(anna(), head, &mut body(b"x")).await;
     assert!(matches!(refused, Err(Error::Malformed(_))), "{refused:?}");
 }
 
@@ -246,23 +244,79 @@ async fn a_thumbnail_is_made_once_and_goes_with_its_image() {
         .upload_as(anna(), "text/html", &png(100, 80))
         .await
         .expect("uploaded");
-    let made = house
-        .media
-        .thumbnail(&uri, small(), AT_ONCE)
-        .await
-        .expect("made");
-    assert_eq!(made.content_type, "image/jpeg");
+    let made = house.thumbnail(&uri, small()).await.expect("made");
+    assert_eq!(made.content_type, "image/png");
     assert_eq!(house.blob_files(), 2);
-    let again = house
-        .media
-        .thumbnail(&uri, small(), AT_ONCE)
-        .await
-        .expect("made");
+    let again = house.thumbnail(&uri, small()).await.expect("made");
     assert_eq!(again.tag(), made.tag());
     house.check().await;
     assert!(house.media.delete(&uri).await.expect("removed"));
     assert_eq!(house.blob_files(), 0);
     house.check().await;
+}
+
+#[tokio::test]
+async fn an_image_that_is_small_enough_is_its_own_thumbnail() {
+    let house = House::new();
+    // As its first bytes say, not as its uploader does.
+    let uri = house.upload_as(anna(), "text/html", &png(20, 20)).await;
+    let uri = uri.expect("uploaded");
+    let made = house.thumbnail(&uri, small()).await.expect("there");
+    assert_eq!(read(&made).await.expect("whole"), png(20, 20));
+    assert_eq!(made.content_type, "image/png");
+    assert_eq!(made.file_name, None);
+    assert_eq!(house.blob_files(), 1);
+    let again = house.thumbnail(&uri, small()).await.expect("there");
+    assert_eq!(again.tag(), made.tag());
+    house.check().await;
+    assert!(house.media.delete(&uri).await.expect("removed"));
+    assert_eq!(house.blob_files(), 0);
+    house.check().await;
+}
+
+#[tokio::test]
+async fn a_thumbnail_whose_image_goes_meanwhile_is_not_left_behind() {
+    let house = House::new();
+    let uri = house.upload_as(anna(), "image/png", &png(100, 80)).await;
+    let uri = uri.expect("uploaded");
+    let source = house.media.download(&uri, Reach::Here, AT_ONCE).await;
+    let source = source.expect("there");
+    let making = house.media.thumbnail(&source, small());
+    let removing = house.media.delete(&uri);
+    // In whichever order they end.
+    let (made, removed) = tokio::join!(making, removing);
+    assert!(removed.expect("removed"));
+    drop(made);
+    house.media.sweep().await.expect("swept");
+    assert_eq!(house.blob_files(), 0);
+    house.check().await;
+}
+
+#[tokio::test]
+async fn a_file_for_another_server_comes_in_parts_that_it_can_read() {
+    let house = House::new();
+    let content = noise(300_000);
+    let uri = house.upload(&content).await.expect("uploaded");
+    let file = house.media.download_own(uri.id(), AT_ONCE).await;
+    let (content_type, body) = file.expect("there").into_parts().await.expect("read");
+    let boundary = multipart::boundary(&content_type).expect("a boundary");
+    let part = multipart::decode(&boundary, body).await.expect("parts");
+    let multipart::Part::File {
+        content_type,
+        file_name,
+        body,
+    } = part
+    else {
+        panic!("a file is expected");
+    };
+    assert_eq!(content_type.as_deref(), Some("application/octet-stream"));
+    assert_eq!(file_name.as_deref(), Some("ä.bin"));
+    let mut whole = Vec::new();
+    let mut body = body;
+    while let Some(piece) = body.try_next().await.expect("whole") {
+        whole.extend_from_slice(&piece);
+    }
+    assert_eq!(whole, content);
 }
 
 #[tokio::test]
@@ -274,20 +328,13 @@ async fn s17_there_is_no_thumbnail_of_what_only_says_that_it_is_an_image() {
         .await
         .expect("uploaded");
     for _ in 0..2 {
-        let made = house
-            .media
-            .thumbnail(&uri, small(), AT_ONCE)
-            .await
-            .map(drop);
+        let made = house.thumbnail(&uri, small()).await.map(drop);
         assert!(matches!(made, Err(Error::NoThumbnail)), "{made:?}");
     }
     let bomb = house
         .upload_as(anna(), "image/png", &png(1_100, 1_000))
         .await;
-    let made = house
-        .media
-        .thumbnail(&bomb.expect("uploaded"), small(), AT_ONCE)
-        .await;
+    let made = house.thumbnail(&bomb.expect("uploaded"), small()).await;
     assert!(matches!(made.map(drop), Err(Error::ImageTooLarge)));
     house.check().await;
 }
@@ -296,6 +343,10 @@ async fn s17_there_is_no_thumbnail_of_what_only_says_that_it_is_an_image() {
 async fn unused_names_are_not_found() {
     let house = House::new();
     let unknown = MediaUri::new(server_name!("house"), "unknown").expect("a name");
-    let missing = house.media.download(&unknown, AT_ONCE).await.map(drop);
+    let missing = house
+        .media
+        .download(&unknown, Reach::Anywhere, AT_ONCE)
+        .await
+        .map(drop);
     assert!(matches!(missing, Err(Error::NotFound)), "{missing:?}");
 }
