@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use hearth_media::{MediaInfo, MediaUri, Quarantine};
+use ruma::OwnedUserId;
 
 use super::{Command, Operator};
 use crate::error::{Doing, Error, Result};
@@ -45,7 +46,7 @@ impl Operator {
     }
 
     async fn media_list_of_user(&self, name: &str) -> Result<String> {
-        let user = self.user_id(name)?;
+        let user = self.known_user(name).await?;
         let mut text = String::new();
         let mut after = None;
         loop {
@@ -60,6 +61,16 @@ impl Operator {
         let usage = self.media.usage(&user).await;
         writeln!(text, "{} bytes in all", usage.doing("could not add up")?).doing("text")?;
         Ok(text)
+    }
+
+    /// A user who is or was there: a name that was mistyped is no user without files.
+    async fn known_user(&self, name: &str) -> Result<OwnedUserId> {
+        let user = self.user_id(name)?;
+        let known = self.accounts.user(&user).await;
+        match known.doing("could not read the user")? {
+            Some(_) => Ok(user),
+            None => Err(Error::refused(format!("there is no user {user}"))),
+        }
     }
 
     async fn media_show(&self, uri: &str) -> Result<String> {
@@ -84,7 +95,8 @@ impl Operator {
     }
 
     async fn media_delete_of_user(&self, name: &str) -> Result<String> {
-        let removed = self.media.delete_of_user(&self.user_id(name)?).await;
+        let user = self.known_user(name).await?;
+        let removed = self.media.delete_of_user(&user).await;
         let count = removed.doing("could not remove the files")?;
         Ok(format!("removed {count} files\n"))
     }
