@@ -31,9 +31,16 @@ def settings(port: int, data: Path) -> dict[str, str]:
 
 
 class Server:
-    """One server process. `command` and `url` are given only to try these tests against another homeserver."""
+    """One server process. `command` and `url` are given only to try these tests against another homeserver.
 
-    def __init__(self, binary: str, folder: Path, command: str | None = None, url: str | None = None):
+    `extra` are settings beyond those of `settings`, as variables of the environment.
+    """
+
+    def __init__(
+        self, binary: str, folder: Path, command: str | None = None, url: str | None = None, extra: dict[str, str] | None = None
+    ):
+        self.binary = binary
+        self.extra = extra or {}
         self.folder = folder
         self.data = folder / "data"
         self.log_path = folder / "server.log"
@@ -43,14 +50,25 @@ class Server:
         self.process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
-        # `localhost` only takes loopback traffic; nothing of the caller's own HEARTH_… settings may leak in.
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("HEARTH_")}
-        environment |= settings(self.port, self.data)
         with self.log_path.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
-                *self.command, cwd=self.folder, env=environment, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log
+                *self.command, cwd=self.folder, env=self._environment(), stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log
             )
         await self._answers()
+
+    def _environment(self) -> dict[str, str]:
+        # `localhost` only takes loopback traffic; nothing of the caller's own HEARTH_… settings may leak in.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("HEARTH_")}
+        return environment | settings(self.port, self.data) | self.extra
+
+    async def run(self, *arguments: str) -> tuple[int, str]:
+        """A command of the program on this server: its exit status, and what it said."""
+        command = await asyncio.create_subprocess_exec(
+            self.binary, *arguments, cwd=self.folder, env=self._environment(), stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        )
+        said, _ = await command.communicate()
+        return command.returncode, said.decode()
 
     async def _answers(self) -> None:
         deadline = asyncio.get_running_loop().time() + START_SECONDS_MAX

@@ -8,7 +8,7 @@ use hearth_harness::{
     bench::{self, Part, Sizes},
     coverage::{self, Keep},
     crash::{self, DiskKind},
-    disk_full, fuzz,
+    disk_full, fuzz, media,
     report::Report,
 };
 
@@ -31,6 +31,18 @@ enum Test {
     Crash(CrashTest),
     /// A disk that is full for a while.
     DiskFull,
+    /// Large files, many downloads, kills in the middle of uploads, commands and backups.
+    Media {
+        /// Length of the large file, in MiB.
+        #[arg(long, default_value_t = 2048)]
+        large: u64,
+        /// How many downloads at once.
+        #[arg(long, default_value_t = 64)]
+        downloads: u64,
+        /// How many kills.
+        #[arg(long, default_value_t = 30)]
+        rounds: usize,
+    },
     /// Nonsense for every route.
     Fuzz {
         /// Random bodies per route, beyond the fixed list.
@@ -128,6 +140,20 @@ async fn run(arguments: Arguments) -> Result<bool> {
             crash_report(&mut report, disk, found);
         }
         Test::DiskFull => report.check("full disk", disk_full::run(&folder).await),
+        Test::Media {
+            large,
+            downloads,
+            rounds,
+        } => {
+            println!("media test, seed {seed}");
+            let options = media::Options {
+                large_mib: large,
+                downloads,
+                rounds,
+                seed,
+            };
+            media::run(options, &folder, &mut report).await?;
+        }
         Test::Fuzz { random, only } => {
             println!("fuzz test, seed {seed}");
             let options = fuzz::Options { random, seed, only };

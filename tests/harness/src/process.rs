@@ -37,6 +37,11 @@ impl Process {
         self.status("VmHWM:")
     }
 
+    /// Lets [`Self::memory_peak_mib`] begin anew from what there is now.
+    pub fn forget_peak(self) -> Result<()> {
+        Ok(std::fs::write(self.file("clear_refs"), "5")?)
+    }
+
     fn status(self, field: &str) -> Result<f64> {
         let status = std::fs::read_to_string(self.file("status"))?;
         parse_kib(&status, field)
@@ -87,5 +92,7 @@ mod tests {
         let own = Process::new(std::process::id());
         assert!(own.memory_mib().unwrap() > 0.1);
         assert!(own.memory_peak_mib().unwrap() >= own.memory_mib().unwrap() * 0.5);
+        own.forget_peak().unwrap();
+        assert!(own.memory_peak_mib().unwrap() > 0.1);
     }
 }

@@ -89,7 +89,12 @@ impl Setup {
 
     /// `hearth fsck`, which must find nothing; what it tells of the tables.
     pub fn fsck(&self) -> Result<String> {
-        let mut command = self.command(&["fsck"])?;
+        self.run(&["fsck"])
+    }
+
+    /// A command of the program; what it tells. An error says what it told all the same.
+    pub fn run(&self, arguments: &[&str]) -> Result<String> {
+        let mut command = self.command(arguments)?;
         let output = command
             .env_remove("LD_PRELOAD")
             .stdout(Stdio::piped())
@@ -100,7 +105,7 @@ impl Setup {
             return Ok(told);
         }
         let errors = String::from_utf8_lossy(&output.stderr);
-        Err(format!("fsck: {}\n{told}{errors}", output.status).into())
+        Err(format!("{}: {}\n{told}{errors}", arguments.join(" "), output.status).into())
     }
 
     /// The last lines of the server's output.
