@@ -72,6 +72,7 @@ impl Rendering<'_> {
         // In the room she knew all of its state, and of herself she is always told.
         if !own && membership != Membership::Join && !sees_replaced(room, viewer, event).await? {
             unsigned.prev_content = None;
+            unsigned.prev_sender = None;
         }
         if membership != Membership::Join
             && is_erased(room, &event.pdu, self.reader.user.as_str()).await?
@@ -79,6 +80,7 @@ impl Rendering<'_> {
             let pruned = redact(&event.pdu);
             unsigned.relations = None;
             unsigned.prev_content = None;
+            unsigned.prev_sender = None;
             return Ok(self.finish(&pruned, &unsigned));
         }
         Ok(self.finish(&event.pdu, &unsigned))
