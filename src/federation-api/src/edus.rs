@@ -3,8 +3,10 @@
 use hearth_e2ee::{E2ee, Resync};
 use hearth_ports::BoxFuture;
 use hearth_rooms::Rooms;
+use hearth_rooms::ephemeral::RemotePresence;
 use hearth_rooms::serve::RemoteReceipt;
 use hearth_types::UnixMs;
+use ruma::presence::PresenceState;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, ServerName};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -12,6 +14,8 @@ use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use tokio_util::task::TaskTracker;
 
+/// Most users of one presence EDU that are looked at.
+const PRESENCES_MAX: usize = 100;
 /// Most receipts of one EDU that are looked at.
 const RECEIPTS_MAX: usize = 500;
 
@@ -40,6 +44,21 @@ struct Typing {
     room_id: OwnedRoomId,
     user_id: OwnedUserId,
     typing: bool,
+}
+
+#[derive(Deserialize)]
+struct AllPresence<'a> {
+    #[serde(borrow)]
+    push: Vec<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct UserPresence {
+    user_id: OwnedUserId,
+    presence: PresenceState,
+    status_msg: Option<String>,
+    #[serde(default)]
+    last_active_ago: u64,
 }
 
 #[derive(Deserialize)]
@@ -99,6 +118,7 @@ impl Edus {
         match edu.edu_type.as_str() {
             "m.typing" => self.typing(origin, edu.content).await,
             "m.receipt" => self.receipts(origin, edu.content).await,
+            "m.presence" => self.presence(origin, edu.content).await,
             _ => Ok(()),
         }
     }
@@ -144,6 +164,26 @@ impl Edus {
             true => self.rooms.receive_typing(origin, room, user).await,
             false => self.rooms.receive_typing_end(origin, room, user).await,
         }
+    }
+
+    async fn presence(&self, origin: &ServerName, content: &RawValue) -> hearth_rooms::Result<()> {
+        let Some(all) = parsed::<AllPresence<'_>>(content) else {
+            return Ok(());
+        };
+        // One that is malformed does not stop the others.
+        let each = all.push.into_iter().take(PRESENCES_MAX);
+        for said in each.filter_map(owned::<UserPresence>) {
+            let presence = RemotePresence {
+                state: said.presence,
+                status_msg: said.status_msg,
+                last_active_ago_ms: said.last_active_ago,
+            };
+            let taken = self
+                .rooms
+                .receive_presence(origin, &said.user_id, &presence);
+            taken.await?;
+        }
+        Ok(())
     }
 
     async fn receipts(&self, origin: &ServerName, content: &RawValue) -> hearth_rooms::Result<()> {

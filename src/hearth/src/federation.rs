@@ -110,6 +110,7 @@ impl Neighbours {
             clock: ground.clock,
             ids: ground.ids,
             typing: Arc::new(rooms.typing().clone()),
+            presence: Arc::new(rooms.presences().clone()),
             tasks: ground.tasks,
             shutdown: ground.shutdown,
         })

@@ -72,6 +72,7 @@ impl Node {
             clock: ground.clock.clone(),
             ids: ground.ids.clone(),
             typing: Arc::new(rooms.typing().clone()),
+            presence: Arc::new(rooms.presences().clone()),
             tasks: tasks.clone(),
             shutdown: shutdown.clone(),
         });

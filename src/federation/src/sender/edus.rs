@@ -4,9 +4,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
 use hearth_data::receipts::{ReceiptKey, ReceiptRow};
-use hearth_data::{RoomNo, federation, receipts, rooms};
+use hearth_data::{RoomNo, federation, members, receipts, rooms};
 use hearth_store::{Position, Snapshot};
-use ruma::{OwnedUserId, ServerName};
+use hearth_types::limits::INTEGER_MAX;
+use ruma::events::room::member::MembershipState;
+use ruma::presence::PresenceState;
+use ruma::{OwnedUserId, ServerName, UserId};
 use serde_json::json;
 
 use super::Sender;
@@ -14,6 +17,10 @@ use crate::Result;
 
 /// Most receipts of one commit.
 const RECEIPTS_MAX: usize = 256;
+/// How many users' presence is told of at once.
+const PRESENCES_AT_ONCE: usize = 64;
+/// Most rooms of a user whose servers are told of her presence.
+const PRESENCE_ROOMS_MAX: usize = 1_000;
 /// Most rooms in which local users are remembered as typing.
 const TYPING_ROOMS_MAX: usize = 10_000;
 
@@ -91,6 +98,53 @@ impl Sender {
             }
         }
         Ok(())
+    }
+
+    /// Tells other servers who of here is there: those that share a room with her.
+    pub(super) async fn spread_presence(&self, seen: &mut u64) -> Result<()> {
+        let presence = &self.0.parts.presence;
+        let newest = presence.version();
+        let changed = presence.changed_since(*seen);
+        if changed.is_empty() {
+            *seen = newest.max(*seen);
+        }
+        let now = self.0.parts.clock.now();
+        for (user, version) in changed.into_iter().take(PRESENCES_AT_ONCE) {
+            *seen = version;
+            if user.server_name() != self.server_name() {
+                continue;
+            }
+            let Some(said) = presence.presence(&user) else {
+                continue;
+            };
+            let mut content = json!({ "user_id": user, "presence": said.state });
+            if let Some(text) = said.status_msg {
+                content["status_msg"] = text.into();
+            }
+            if let Some(at) = said.last_active {
+                let ago = u64::try_from(now.since(at).as_millis()).unwrap_or(u64::MAX);
+                content["last_active_ago"] = ago.min(INTEGER_MAX.cast_unsigned()).into();
+            }
+            content["currently_active"] = (said.state == PresenceState::Online).into();
+            let edu = json!({ "edu_type": "m.presence", "content": { "push": [content] } });
+            let servers: Vec<String> = self.servers_around(&user).await?.into_iter().collect();
+            self.spread(&servers, &format!("presence {user}"), &edu.to_string());
+        }
+        Ok(())
+    }
+
+    /// The servers that share a room with a user.
+    async fn servers_around(&self, user: &UserId) -> Result<BTreeSet<String>> {
+        let snapshot = self.0.parts.store.snapshot().await?;
+        let mut servers = BTreeSet::new();
+        let after = RoomNo(0);
+        let rooms = members::rooms_of(&*snapshot, user.as_str(), after, PRESENCE_ROOMS_MAX).await?;
+        for (room, row) in rooms {
+            if row.membership == MembershipState::Join {
+                servers.extend(federation::servers(&*snapshot, room).await?);
+            }
+        }
+        Ok(servers)
     }
 
     /// Tells the servers of a room which receipts of local users a commit wrote.

@@ -113,6 +113,7 @@ impl Sender {
         let shutdown = &self.0.parts.shutdown;
         let mut begun = false;
         let mut typists = Typists::starting_at(self.0.parts.typing.version());
+        let mut presence_seen = self.0.parts.presence.version();
         let mut written = tokio::time::interval(WRITE_EVERY);
         while !shutdown.is_cancelled() {
             let step = async {
@@ -131,6 +132,9 @@ impl Sender {
                     }
                     _ = self.0.parts.typing.wait_past(typists.version()) => {
                         self.spread_typing(&mut typists).await
+                    }
+                    _ = self.0.parts.presence.wait_past(presence_seen) => {
+                        self.spread_presence(&mut presence_seen).await
                     }
                     () = self.0.due_changed.notified() => Ok(()),
                     () = tokio::time::sleep(wait) => Ok(()),

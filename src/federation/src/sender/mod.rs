@@ -19,7 +19,7 @@ mod tests;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use hearth_ports::TypingSource;
+use hearth_ports::{PresenceSource, TypingSource};
 use hearth_store::{Backend, Position};
 use hearth_types::{Clock, Ids, UnixMs};
 use ruma::{OwnedServerName, ServerName};
@@ -45,6 +45,8 @@ pub struct SenderParts {
     pub ids: Arc<Ids>,
     /// Who is typing.
     pub typing: Arc<dyn TypingSource>,
+    /// Who is there.
+    pub presence: Arc<dyn PresenceSource>,
     /// The owner of its tasks.
     pub tasks: TaskTracker,
     /// Cancelled when the server stops.

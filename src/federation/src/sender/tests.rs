@@ -39,6 +39,21 @@ impl TypingSource for Silence {
     }
 }
 
+impl PresenceSource for Silence {
+    fn version(&self) -> u64 {
+        0
+    }
+    fn changed_since(&self, _: u64) -> Vec<(OwnedUserId, u64)> {
+        Vec::new()
+    }
+    fn presence(&self, _: &ruma::UserId) -> Option<hearth_ports::Presence> {
+        None
+    }
+    fn wait_past(&self, _: u64) -> BoxFuture<'_, u64> {
+        Box::pin(std::future::pending())
+    }
+}
+
 /// A server with a sender, and others that answer as the number says (0: not at all).
 struct House {
     here: Here,
@@ -81,6 +96,7 @@ impl House {
             clock: self.here.clock.clone(),
             ids: Arc::new(Ids::seeded(3)),
             typing: Arc::new(Silence),
+            presence: Arc::new(Silence),
             tasks: tasks.clone(),
             shutdown: shutdown.clone(),
         });

@@ -6,6 +6,6 @@ mod presence;
 mod receipts;
 mod typing;
 
-pub use presence::{OFFLINE_AFTER, Presences, STATUS_BYTES_MAX};
+pub use presence::{OFFLINE_AFTER, Presences, RemotePresence, STATUS_BYTES_MAX};
 pub use receipts::{MarkersUpdate, ReceiptKind, ReceiptThread};
 pub use typing::{TIMEOUT_MAX, Typing};

@@ -8,12 +8,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hearth_data::RoomNo;
+use hearth_data::federation;
 use hearth_data::members::{self, UserRoomRow};
 use hearth_ports::{BoxFuture, Presence, PresenceSource};
 use hearth_types::{Clock, UnixMs};
 use ruma::events::room::member::MembershipState;
 use ruma::presence::PresenceState;
-use ruma::{OwnedDeviceId, OwnedUserId, UserId};
+use ruma::{OwnedDeviceId, OwnedUserId, ServerName, UserId};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +26,10 @@ use crate::{Error, Result, Rooms, Sender};
 pub const OFFLINE_AFTER: Duration = Duration::from_secs(30);
 /// After how long without doing anything an online user is idle.
 const IDLE_AFTER: Duration = Duration::from_secs(5 * 60);
+/// How long another server's user counts as there when her server says no more of her.
+const REMOTE_OFFLINE_AFTER: Duration = Duration::from_secs(30 * 60);
+/// Most rooms of a server in which its user is looked for.
+const SHARED_ROOMS_MAX: usize = 256;
 /// Longest message that goes with a presence, in bytes.
 pub const STATUS_BYTES_MAX: usize = 2_048;
 /// Most users whose presence is kept; beyond, those who are offline are forgotten, oldest first, and others not noted.
@@ -33,6 +38,17 @@ const PEOPLE_MAX: usize = 20_000;
 const DEVICES_MAX: usize = 16;
 /// How many rooms of a user are looked through at once.
 const ROOMS_AT_ONCE: usize = 1_000;
+
+/// What another server says of its user.
+#[derive(Clone, Debug)]
+pub struct RemotePresence {
+    /// Whether she is there.
+    pub state: PresenceState,
+    /// What she says of it.
+    pub status_msg: Option<String>,
+    /// How long ago she did something, in milliseconds.
+    pub last_active_ago_ms: u64,
+}
 
 /// Who is there. Cheap to clone; all clones are one.
 ///
@@ -182,6 +198,27 @@ impl Presences {
                 person.devices.retain(|known| known.id != device.id);
             } else {
                 person.connect(device);
+            }
+        });
+    }
+
+    /// Notes what another server says of its user.
+    fn told(&self, user: &UserId, said: &RemotePresence) {
+        let now = Instant::now();
+        let until = now + REMOTE_OFFLINE_AFTER;
+        let last_active = UnixMs(self.0.clock.now().0.saturating_sub(said.last_active_ago_ms));
+        self.change(user, now, |person| {
+            person.devices.clear();
+            person.status_msg.clone_from(&said.status_msg);
+            person.last_active = last_active;
+            // Whether she is idle is for her server to say.
+            person.active_until = until;
+            if said.state != PresenceState::Offline {
+                person.connect(Device {
+                    id: None,
+                    is_idle: said.state == PresenceState::Unavailable,
+                    until,
+                });
             }
         });
     }
@@ -387,6 +424,38 @@ impl Rooms {
         let now = self.0.clock.now();
         let last_active_ago = presence.last_active.map(|at| now.since(at));
         Ok((presence, last_active_ago))
+    }
+
+    /// Takes in what another server says of its user. Of others, and of those who are in no room that is known here,
+    /// nothing is noted.
+    pub async fn receive_presence(
+        &self,
+        origin: &ServerName,
+        user: &UserId,
+        said: &RemotePresence,
+    ) -> Result<()> {
+        let is_known = matches!(
+            said.state,
+            PresenceState::Online | PresenceState::Unavailable | PresenceState::Offline
+        );
+        let is_long = |text: &String| text.len() > STATUS_BYTES_MAX;
+        if !is_known
+            || user.server_name() != origin
+            || said.status_msg.as_ref().is_some_and(is_long)
+        {
+            return Ok(());
+        }
+        let snapshot = self.snapshot().await?;
+        let rooms =
+            federation::rooms_of_server(&*snapshot, origin.as_str(), RoomNo(0), SHARED_ROOMS_MAX);
+        for (room, _) in rooms.await?.iter().filter(|(_, joined)| *joined > 0) {
+            let member = members::member(&*snapshot, *room, user.as_str()).await?;
+            if member.is_some_and(|member| member.membership == MembershipState::Join) {
+                self.presences().told(user, said);
+                return Ok(());
+            }
+        }
+        Ok(())
     }
 
     async fn shares_room(&self, reader: &UserId, user: &UserId) -> Result<bool> {

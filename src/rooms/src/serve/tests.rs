@@ -382,3 +382,40 @@ impl House {
         self.rooms.snapshot().await.unwrap().position()
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn s19_a_server_tells_of_the_presence_of_its_own_users_only() {
+    use hearth_ports::PresenceSource;
+    use ruma::presence::PresenceState;
+
+    use crate::ephemeral::RemotePresence;
+
+    let house = House::new();
+    let room = house.room().await;
+    let (bob, carol) = (user("@bob:far"), user("@carol:far"));
+    house.far_join(&room, &bob).await.unwrap();
+    let said = RemotePresence {
+        state: PresenceState::Online,
+        status_msg: Some("here".to_owned()),
+        last_active_ago_ms: 1_000,
+    };
+    let (far, evil) = (server("far"), server("evil"));
+    let presences = house.rooms.presences();
+    for (by, who) in [(&evil, &bob), (&far, &carol), (&far, &alice())] {
+        house.rooms.receive_presence(by, who, &said).await.unwrap();
+        assert!(presences.presence(who).is_none(), "{by} told of {who}");
+    }
+    house
+        .rooms
+        .receive_presence(&far, &bob, &said)
+        .await
+        .unwrap();
+    let shown = presences.presence(&bob).unwrap();
+    assert_eq!(shown.state, PresenceState::Online);
+    assert_eq!(shown.status_msg.as_deref(), Some("here"));
+    assert_eq!(shown.last_active, Some(UnixMs(NOW - 1_000)));
+    // When her server says no more of her, she is gone.
+    tokio::time::sleep(std::time::Duration::from_secs(31 * 60)).await;
+    let shown = presences.presence(&bob).unwrap();
+    assert_eq!(shown.state, PresenceState::Offline);
+}

@@ -136,3 +136,32 @@ async fn history_from_before_a_join_is_fetched_when_somebody_reads_it() {
     }
     assert_eq!(reader.problems().await, Vec::<String>::new());
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_is_there_is_told_to_the_servers_of_the_rooms_she_is_in() {
+    use hearth_ports::PresenceSource;
+    use ruma::presence::PresenceState;
+
+    let sim = Sim::new(6, (3, 1), CALM).await;
+    let away = sim.nodes[0].user("bob");
+    sim.nodes[0]
+        .rooms
+        .set_presence(
+            &sim.nodes[0].sender("ann"),
+            &PresenceState::Unavailable,
+            Some("reading".to_owned()),
+        )
+        .unwrap();
+    // She is in no room, so that nobody is told.
+    let state = PresenceState::Online;
+    let bob = sim.nodes[0].sender("bob");
+    sim.nodes[0].rooms.set_presence(&bob, &state, None).unwrap();
+    tokio::time::sleep(std::time::Duration::from_secs(20)).await;
+    for node in &sim.nodes[1..] {
+        let presences = node.rooms.presences();
+        let shown = presences.presence(&sim.nodes[0].user("ann")).unwrap();
+        assert_eq!(shown.state, PresenceState::Unavailable);
+        assert_eq!(shown.status_msg.as_deref(), Some("reading"));
+        assert!(presences.presence(&away).is_none());
+    }
+}
