@@ -121,6 +121,7 @@ impl Http {
             http: self.clone(),
             id: text(&answer, "user_id")?,
             token: text(&answer, "access_token")?,
+            device: text(&answer, "device_id")?,
         })
     }
 }
@@ -134,6 +135,8 @@ pub struct User {
     pub id: String,
     /// Her access token.
     pub token: String,
+    /// The device that the token stands for.
+    pub device: String,
 }
 
 impl User {

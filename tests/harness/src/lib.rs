@@ -2,7 +2,7 @@
 //!
 //! It knows the Matrix client-server API and the server's command line, and no crate of Hearth: what it finds holds for
 //! any homeserver, and the load generator measures another one just as well. The parts: [`server::Server`] starts and
-//! kills the binary, [`client::User`] is a minimal client, [`process`] reads CPU and memory from `/proc`, [`shim`] makes
+//! kills the binary, [`client::User`] is a minimal client, [`device`] makes its keys, [`process`] reads CPU and memory from `/proc`, [`shim`] makes
 //! a disk that loses what was not synced, [`ledger`] judges what was acknowledged. On these stand [`crash`],
 //! [`disk_full`], [`media`], [`fuzz`], [`coverage`] and [`bench`].
 
@@ -10,6 +10,7 @@ pub mod bench;
 pub mod client;
 pub mod coverage;
 pub mod crash;
+pub mod device;
 pub mod disk_full;
 pub mod fuzz;
 pub mod ledger;

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use crate::{
     Result,
     client::{Http, User},
+    device::Device,
 };
 
 use super::target::Target;
@@ -42,6 +43,14 @@ pub(super) async fn join(users: &[User], room: &str) -> Result<()> {
         async move { user.join(&room).await }
     });
     joined.await.map(drop)
+}
+
+/// All upload identity keys.
+pub(super) async fn upload_keys(users: &[User]) -> Result<()> {
+    let uploaded = each(users.to_vec(), AT_ONCE, |user| async move {
+        Device::of(&user).upload(&user, 0).await
+    });
+    uploaded.await.map(drop)
 }
 
 /// `count` messages by all of these users, each into the rooms in turn; every user has one message in flight.
@@ -99,7 +108,11 @@ async fn talk_one(user: User, rooms: Arc<[String]>, work: Work) -> Result<usize>
 }
 
 /// Does something for each item, `at_once` at a time.
-async fn each<T, R, F>(items: Vec<T>, at_once: usize, act: impl Fn(T) -> F) -> Result<Vec<R>>
+pub(super) async fn each<T, R, F>(
+    items: Vec<T>,
+    at_once: usize,
+    act: impl Fn(T) -> F,
+) -> Result<Vec<R>>
 where
     R: Send + 'static,
     F: Future<Output = Result<R>> + Send + 'static,

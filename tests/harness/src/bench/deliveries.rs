@@ -24,7 +24,9 @@ use super::{
 const P99_MS_MAX: f64 = 20.0;
 const DELIVERY_CPU_MS_MAX: f64 = 0.15;
 /// Sends in one run.
-const SENDS: usize = 40;
+pub(super) const SENDS: usize = 40;
+/// Where a message in a room shows.
+pub(super) const IN_ROOM: &str = "/rooms/join";
 /// After all have their answers they ask again; a send begins only when these polls surely wait.
 const SETTLE: Duration = Duration::from_millis(60);
 
@@ -37,13 +39,14 @@ pub(super) async fn polls(target: &mut Target) -> Result<Vec<Row>> {
         .create_room(&json!({"preset": "public_chat"}))
         .await?;
     crowd::join(pollers, &room).await?;
-    let mut scene = Scene::begin(pollers).await?;
-    scene.run(sender, &room, "warm").await?;
+    let mut scene = Scene::begin(pollers, IN_ROOM).await?;
+    scene.run(SENDS, say(sender, &room, "warm")).await?;
     let (mut costs, mut worst) = (Vec::new(), Vec::new());
     for run in 0..target.options.runs {
         let mut latencies = Vec::new();
         let act = async {
-            latencies = scene.run(sender, &room, &format!("poll-{run}")).await?;
+            let name = format!("poll-{run}");
+            latencies = scene.run(SENDS, say(sender, &room, &name)).await?;
             Ok(latencies.len())
         };
         costs.push(measured(target.process, act).await?);
@@ -78,16 +81,28 @@ pub(super) async fn sends_while_polling(
         users
             .get(1..=target.options.sizes.syncing)
             .ok_or("too few users")?,
+        IN_ROOM,
     )
     .await?;
-    scene.run(sender, room, "warm").await?;
+    scene.run(SENDS, say(sender, room, "warm")).await?;
     let mut costs = Vec::new();
     for run in 0..runs {
         let name = format!("members-{run}");
-        let act = async { scene.run(sender, room, &name).await.map(|_| SENDS) };
+        let act = async {
+            let sent = scene.run(SENDS, say(sender, room, &name)).await;
+            sent.map(|_| SENDS)
+        };
         costs.push(measured(target.process, act).await?);
     }
     Ok(median(costs))
+}
+
+/// Sends a message into a room.
+pub(super) fn say(sender: &User, room: &str, run: &str) -> impl AsyncFn(usize) -> Result<()> {
+    async move |number: usize| {
+        let txn = format!("{run}-{number}");
+        sender.send(room, &txn, "to everybody").await.map(drop)
+    }
 }
 
 /// Users who long-poll without end.
@@ -100,7 +115,8 @@ pub(super) struct Scene {
 }
 
 impl Scene {
-    pub(super) async fn begin(pollers: &[User]) -> Result<Self> {
+    /// Long-polls that end with an answer in which something stands at `news`, a JSON pointer.
+    pub(super) async fn begin(pollers: &[User], news: &'static str) -> Result<Self> {
         let (tell, answered) = mpsc::unbounded_channel();
         let again = Arc::new(Barrier::new(pollers.len() + 1));
         let mut tasks = JoinSet::new();
@@ -109,7 +125,7 @@ impl Scene {
                 .sync(None, 0, &json!({"room": {"timeline": {"limit": 1}}}))
                 .await?;
             tasks.spawn(poll(
-                user,
+                (user, news),
                 text(&first, "next_batch")?,
                 tell.clone(),
                 Arc::clone(&again),
@@ -124,15 +140,17 @@ impl Scene {
     }
 
     /// Some sends, each delivered to all; the latencies of all deliveries in ms.
-    pub(super) async fn run(&mut self, sender: &User, room: &str, run: &str) -> Result<Vec<f64>> {
+    pub(super) async fn run(
+        &mut self,
+        sends: usize,
+        send: impl AsyncFn(usize) -> Result<()>,
+    ) -> Result<Vec<f64>> {
         let mut latencies = Vec::new();
-        for number in 0..SENDS {
+        for number in 0..sends {
             self.again.wait().await;
             tokio::time::sleep(SETTLE).await;
             let began = Instant::now();
-            sender
-                .send(room, &format!("{run}-{number}"), "to everybody")
-                .await?;
+            send(number).await?;
             for _ in 0..self.pollers {
                 let answered =
                     tokio::time::timeout(Duration::from_secs(60), self.answered.recv()).await?;
@@ -145,7 +163,7 @@ impl Scene {
 }
 
 async fn poll(
-    user: User,
+    (user, news): (User, &'static str),
     mut since: String,
     tell: mpsc::UnboundedSender<Instant>,
     again: Arc<Barrier>,
@@ -157,7 +175,7 @@ async fn poll(
         loop {
             let answer = user.sync(Some(&since), 60_000, &filter).await?;
             since = text(&answer, "next_batch")?;
-            if answer.pointer("/rooms/join").is_some() {
+            if answer.pointer(news).is_some() {
                 break;
             }
         }

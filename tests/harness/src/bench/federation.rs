@@ -48,11 +48,15 @@ async fn latency(options: &Options, a: &mut Side, b: &mut Side) -> Result<Row> {
     let (sender, receiver) = (a.user().await?, b.user().await?);
     let room = public_room(&sender, &[]).await?;
     join_over(&receiver, &room, &sender).await?;
-    let mut scene = deliveries::Scene::begin(&[receiver]).await?;
-    scene.run(&sender, &room, "warm").await?;
+    let mut scene = deliveries::Scene::begin(&[receiver], deliveries::IN_ROOM).await?;
+    scene
+        .run(deliveries::SENDS, deliveries::say(&sender, &room, "warm"))
+        .await?;
     let mut middle = Vec::new();
     for run in 0..options.runs {
-        let latencies = scene.run(&sender, &room, &format!("far-{run}")).await?;
+        let name = format!("far-{run}");
+        let say = deliveries::say(&sender, &room, &name);
+        let latencies = scene.run(deliveries::SENDS, say).await?;
         middle.push(percentile(latencies, 0.5));
     }
     Ok(Row::at_most(

@@ -7,6 +7,7 @@
 mod act;
 mod crowd;
 mod deliveries;
+mod encryption;
 mod federation;
 mod life;
 mod members;
@@ -39,10 +40,16 @@ pub enum Part {
     Polls,
     /// Syncs with few and many joined rooms.
     Sync,
+    /// Keys of few and many users: asked for and claimed.
+    Keys,
+    /// A message to many devices, each in a long-poll.
+    ToDevice,
     /// Sends into rooms of few and many members.
     Members,
     /// Joins into a small and a large room.
     Joins,
+    /// Syncs of users who share a room with few and many who have keys.
+    Tracked,
     /// Bytes of room state on the disk.
     State,
     /// Memory after everything.
@@ -87,6 +94,12 @@ pub struct Sizes {
     pub syncing: usize,
     /// Long-polls in one room.
     pub polls: usize,
+    /// Users whose keys are asked for and claimed at once.
+    pub keys: [usize; 2],
+    /// Devices that long-poll for one message.
+    pub devices: usize,
+    /// Others with a device in the rooms of the two syncing users.
+    pub tracked: [usize; 2],
     /// Requests in one run of a cheap act; sends are a part of it.
     pub requests: usize,
     /// State events of the room that is joined over federation, and members of the large one.
@@ -103,6 +116,9 @@ impl Sizes {
         members: [20, 2_000],
         syncing: 20,
         polls: 100,
+        keys: [10, 1_000],
+        devices: 1_000,
+        tracked: [10, 10_000],
         requests: 2_000,
         federated: [100, 10_000],
     };
@@ -115,6 +131,9 @@ impl Sizes {
         members: [20, 200],
         syncing: 20,
         polls: 50,
+        keys: [10, 100],
+        devices: 100,
+        tracked: [10, 200],
         requests: 400,
         federated: [100, 500],
     };
@@ -154,6 +173,9 @@ async fn all_parts(target: &mut Target, folder: &Path, table: &mut Table) -> Res
             Part::Polls => deliveries::polls(target).await?,
             Part::Sync => rooms::syncs(target).await?,
             Part::Joins => members::joins(target).await?,
+            Part::Keys => encryption::keys(target).await?,
+            Part::ToDevice => encryption::to_device(target).await?,
+            Part::Tracked => encryption::tracked(target).await?,
             Part::Members => members::sends(target).await?,
             Part::State => members::state_bytes(target, folder).await?,
             Part::Memory => life::memory(target)?,
