@@ -1,9 +1,9 @@
 //! Whose device lists changed for a reader, for `/sync` and `/keys/changes`.
 //!
 //! *changed*: who shares a room with the reader now and either changed her keys since or did not share one before; the
-//! reader herself if her own list changed; and those whose key she signed. *left*: who shared a room before and shares none
-//! now. Memberships are those of the rooms' current states at both ends of the stretch, so that they are right however
-//! the state came about.
+//! reader herself if her own list changed or she came into her first room; and those whose key she signed. *left*: who shared
+//! a room before and shares none now. Memberships are those of the rooms' current states at both ends of the stretch, so
+//! that they are right however the state came about.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -183,7 +183,6 @@ impl ListsAsk<'_> {
                 self.moves_in(&reader, &mut moves).await?;
             }
         }
-        moves.came.remove(self.user);
         moves.went.remove(self.user);
         Ok(moves)
     }

@@ -272,6 +272,10 @@ impl Board {
             return;
         };
         connected.membership_at = position;
+        if joined && !connected.joined.contains(&room) {
+            // Keys that changed while she was away are news to her now.
+            connected.lists_at = position;
+        }
         if connected.complete_after.is_none() {
             connected.overridden.insert(room);
         }
@@ -286,7 +290,8 @@ impl Board {
         }
     }
 
-    /// The members of a room shall be told of the presence of one who is joined.
+    /// The members of a room shall be told of the presence of one who is joined, and of keys that changed while she was
+    /// away.
     fn introduce(&mut self, room: RoomNo, user: &str, position: Position) {
         let Some(watched) = self
             .rooms
@@ -302,6 +307,7 @@ impl Board {
         for member in &watched.members {
             if let Some(connected) = self.users.get_mut(member) {
                 connected.faces.meet(name.clone(), position);
+                connected.lists_at = position;
             }
         }
     }

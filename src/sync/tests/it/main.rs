@@ -5,6 +5,8 @@ mod costs;
 #[cfg(test)]
 mod counting;
 #[cfg(test)]
+mod device_lists;
+#[cfg(test)]
 mod garbage;
 #[cfg(test)]
 mod history;
