@@ -8,6 +8,7 @@ use ruma::events::room::member::MembershipState;
 use serde::{Deserialize, Serialize};
 
 use crate::changes::Change;
+use crate::e2ee::device_lists;
 use crate::members::{MemberRow, THIS_COMMIT, UserRoomRow, put_user_room};
 use crate::relations::{RelationRow, ThreadRow, put_thread};
 use crate::rooms::{Extremity, RoomHead};
@@ -165,6 +166,8 @@ pub struct RoomBatch {
     pub head: RoomHead,
     loaded: Option<RoomHead>,
     changes: Vec<Change>,
+    /// Local users who joined.
+    newcomers: Vec<String>,
     index: u32,
     batch: Batch,
 }
@@ -177,6 +180,7 @@ impl RoomBatch {
             head,
             loaded,
             changes: Vec::new(),
+            newcomers: Vec::new(),
             index: 0,
             batch: Batch::new(),
         }
@@ -213,6 +217,9 @@ impl RoomBatch {
         let state_before = self.loaded.as_ref().map(|head| head.state);
         if state_before != Some(self.head.state) {
             ROOM_STATES.put_at_position(&mut self.batch, &self.room, &(), &self.head.state);
+        }
+        if self.head.joined > self.head.joined_local {
+            device_lists::newcomers_put(&mut self.batch, self.room, self.newcomers);
         }
         crate::changes::record(&mut self.batch, self.changes);
         (self.batch, self.head)
@@ -384,6 +391,12 @@ pub fn write_member(to: &mut RoomBatch, change: &MemberChange, event: EventNo) {
         joined,
     });
     let Some(local) = &change.local else { return };
+    if joined && !was_joined {
+        if to.head.joined_local == 1 {
+            crate::federation::home_begins(&mut to.batch, to.room, event);
+        }
+        to.newcomers.push(change.user.clone());
+    }
     let before = local.before.as_ref();
     let user_row = UserRoomRow {
         membership: change.after.clone(),

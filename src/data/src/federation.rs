@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::changes::Change;
 use crate::row::{Json, positioned_rows, rows};
-use crate::tables::{DESTINATIONS, OUTBOX, ROOM_SERVERS, SERVER_KEYS, SERVER_LEFT, SERVER_ROOMS};
+use crate::tables::{
+    DESTINATIONS, HOME_SINCE, OUTBOX, ROOM_SERVERS, SERVER_KEYS, SERVER_LEFT, SERVER_ROOMS,
+};
 use crate::{EventNo, Result, RoomNo};
 
 /// Largest EDU that is kept for another server, in bytes. With the most EDUs of a transaction it stays far below what
@@ -17,6 +19,16 @@ pub const EDU_BYTES_MAX: usize = 65_536;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeftRow {
     /// The member event.
+    pub event: EventNo,
+    /// The commit that wrote it.
+    #[serde(skip)]
+    pub position: Position,
+}
+
+/// The commit since which somebody of this server has been in a room all the time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HomeRow {
+    /// The member event of the first who came.
     pub event: EventNo,
     /// The commit that wrote it.
     #[serde(skip)]
@@ -49,7 +61,7 @@ pub struct ServerKeysRow {
     pub document: String,
 }
 
-positioned_rows!(LeftRow = 1);
+positioned_rows!(LeftRow = 1, HomeRow = 1);
 rows!(DestinationRow = 1, ServerKeysRow = 1);
 
 /// The servers with a joined member in a room after a server (exclusive; start with ""), at most `limit`.
@@ -125,6 +137,22 @@ pub async fn rooms_of_server(
 /// The last event by which a member of a server left a room.
 pub async fn left(snapshot: &dyn Snapshot, server: &str, room: RoomNo) -> Result<Option<LeftRow>> {
     SERVER_LEFT.get(snapshot, &(server.to_owned(), room)).await
+}
+
+/// Since which commit somebody of this server has been in a room without a break; zero for a room that was entered
+/// before this was written down. Says nothing of a room in which nobody is.
+pub async fn home_since(snapshot: &dyn Snapshot, room: RoomNo) -> Result<Position> {
+    let row = HOME_SINCE.get(snapshot, &room).await?;
+    Ok(row.map_or(Position::ZERO, |row| row.position))
+}
+
+/// Notes that the first local user came into a room.
+pub(crate) fn home_begins(batch: &mut Batch, room: RoomNo, event: EventNo) {
+    let row = HomeRow {
+        event,
+        position: Position::ZERO,
+    };
+    HOME_SINCE.put_position(batch, &room, &row);
 }
 
 /// Counts a member of a server in or out of a room. `event` is the member event.

@@ -15,14 +15,14 @@ use crate::append::EventRow;
 use crate::changes::ChangeRow;
 use crate::counts::CountRow;
 use crate::e2ee::backup::{BackupKey, BackupKeyRow, BackupRow};
-use crate::e2ee::device_lists::{DeviceListLogRow, DeviceListRow};
+use crate::e2ee::device_lists::{DeviceListLogRow, DeviceListRow, NewcomerRow};
 use crate::e2ee::keys::{
     DehydratedRow, DeviceAlgorithm, DeviceId, FallbackKeyRow, KeyHeadRow, OneTimeKeyIdRow,
     OneTimeKeyRow, SignatureKey, SignatureRow,
 };
-use crate::e2ee::remote::RemoteListRow;
+use crate::e2ee::remote::{ListSinceRow, RemoteListRow};
 use crate::e2ee::to_device::{SeenMessageRow, ToDeviceTxn, ToDeviceTxnRow};
-use crate::federation::{DestinationRow, LeftRow, ServerKeysRow};
+use crate::federation::{DestinationRow, HomeRow, LeftRow, ServerKeysRow};
 use crate::gaps::GapRow;
 use crate::inbox::{InboxRow, OriginTxns};
 use crate::jobs::JobRow;
@@ -201,6 +201,8 @@ pub const SERVER_ROOMS: Table<(String, RoomNo), i64> =
 /// (server, room) → the last event by which a member of that server left. Read by `federation` after an outage.
 pub const SERVER_LEFT: Table<(String, RoomNo), LeftRow> =
     Table::new(0xb2, "server_left", Profile::Point);
+/// Room → the commit by which the first local user came in, the last time that nobody was there before. Read by `e2ee`.
+pub const HOME_SINCE: Table<RoomNo, HomeRow> = Table::new(0xb6, "home_since", Profile::Point);
 /// Server → how far it is behind, if it is. Written and read by `federation`.
 pub const DESTINATIONS: Table<String, DestinationRow> =
     Table::new(0xb3, "destinations", Profile::Point);
@@ -272,6 +274,13 @@ pub const SIGNED_AT: Table<(String, Position, String), ()> =
 /// User of another server → what is known of her device list.
 pub const REMOTE_DEVICE_LISTS: Table<String, RemoteListRow> =
     Table::new(0x91, "remote_device_lists", Profile::Point);
+/// User of another server → up to where her list is known to be what her server tells of it.
+pub const REMOTE_LISTS_SINCE: Table<String, ListSinceRow> =
+    Table::new(0x93, "remote_lists_since", Profile::Point);
+/// (position, index) → a local user who came into a room with members of other servers, until these are told of her
+/// devices. Written with the room's events.
+pub const NEWCOMERS: Table<((), Position, u32), NewcomerRow> =
+    Table::new(0x94, "newcomers", Profile::Queue);
 
 // Media.
 
@@ -375,6 +384,7 @@ pub const CATALOGUE: &[TableInfo] = &[
     ROOM_SERVERS.info(),
     SERVER_ROOMS.info(),
     SERVER_LEFT.info(),
+    HOME_SINCE.info(),
     DESTINATIONS.info(),
     OUTBOX.info(),
     SERVER_KEYS.info(),
@@ -411,6 +421,8 @@ pub const CATALOGUE: &[TableInfo] = &[
     DEHYDRATED_DEVICES.info(),
     SIGNED_AT.info(),
     REMOTE_DEVICE_LISTS.info(),
+    REMOTE_LISTS_SINCE.info(),
+    NEWCOMERS.info(),
     FRIENDS.info(),
     DIRECT_CHATS.info(),
     DIRECT_ROOMS.info(),

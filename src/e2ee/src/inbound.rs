@@ -145,6 +145,9 @@ impl E2ee {
             let snapshot = &*snapshot;
             let mut batch = Batch::new();
             let Some(before) = remote::list(snapshot, user).await? else {
+                if matches!(update.keys, Keys::None) {
+                    return Ok((batch, Resync::NotNeeded));
+                }
                 // Clients hear of it and ask; then the list is fetched.
                 let change = device_lists::changed_remotely(snapshot, &mut batch, user).await?;
                 record(&mut batch, vec![change]);
@@ -160,7 +163,7 @@ impl E2ee {
                     after.fresh = false;
                     Resync::Needed
                 }
-                (Keys::Gone, true) => {
+                (Keys::Gone | Keys::None, true) => {
                     hearth_data::e2ee::device_clear(&mut batch, user, update.device);
                     after.names.retain(|(device, _)| device != update.device);
                     after.stream = update.stream;
@@ -218,25 +221,6 @@ impl E2ee {
         })
         .await
     }
-
-    /// Notes that a user's list is no longer told to this server: nobody here shares a room with her any more, or she
-    /// left one. It is fetched before it is used again.
-    pub async fn forget_freshness(&self, user: &UserId) -> Result<()> {
-        let user = user.as_str();
-        self.decide(|snapshot| async move {
-            let mut batch = Batch::new();
-            let before = remote::list(&*snapshot, user).await?;
-            if let Some(before) = before.filter(|before| before.fresh) {
-                let after = RemoteListRow {
-                    fresh: false,
-                    ..before.clone()
-                };
-                remote::list_put(&mut batch, user, Some(&before), &after);
-            }
-            Ok((batch, ()))
-        })
-        .await
-    }
 }
 
 /// Whether a user's device list has to be fetched.
@@ -259,6 +243,8 @@ struct Update<'a> {
 
 enum Keys {
     Gone,
+    /// The device has none, so that nobody can write to it.
+    None,
     Are(Box<DeviceKeys>, Parsed),
     Malformed,
 }
@@ -280,7 +266,7 @@ impl<'a> Update<'a> {
                 Ok(checked) => Keys::Are(Box::new(checked), keys.clone()),
                 Err(_) => Keys::Malformed,
             },
-            None => Keys::Malformed,
+            None => Keys::None,
         };
         Ok(Self {
             device,

@@ -1,9 +1,10 @@
 //! Keys of other servers' users: asked of their servers, or taken from what those have told.
 //!
 //! A list is kept, and kept up to date by EDUs, only for users who share a room with somebody here. It is used when it
-//! is known to be complete (`fresh`) and the asker shares a room with the user; otherwise the user's server is asked.
+//! is known to be complete (`fresh`) and the asker shares a room with the user in which somebody here and she have been
+//! together ever since: otherwise her server need not have told of a change. Then it is asked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -12,10 +13,10 @@ use hearth_data::changes::record;
 use hearth_data::e2ee::remote::{self, RemoteListRow};
 use hearth_data::e2ee::{device_lists, keys};
 use hearth_data::row::Json;
-use hearth_data::{RoomNo, members, tables as t};
+use hearth_data::{RoomNo, federation, members, tables as t};
 use hearth_event::canonical::{self, Object as Parsed, Value, quote};
 use hearth_ports::RemoteKeysError;
-use hearth_store::{Batch, Snapshot};
+use hearth_store::{Batch, Position, Snapshot};
 use ruma::events::room::member::MembershipState;
 use ruma::{OwnedServerName, OwnedUserId, UserId};
 
@@ -36,6 +37,8 @@ const TIMEOUT_MAX: Duration = Duration::from_secs(30);
 const DEVICES_MAX: usize = 500;
 /// How many rooms are read at once.
 const ROOMS_AT_ONCE: usize = 1_000;
+/// In how many rooms a user's membership is looked up at once.
+const MEMBERS_AT_ONCE: usize = 64;
 /// Longest name of a device that is kept, in bytes.
 const NAME_BYTES_MAX: usize = 1_024;
 
@@ -150,10 +153,17 @@ impl E2ee {
         let viewer = Viewer::User(asker.as_str());
         let rooms = joined_rooms(&*snapshot, asker.as_str()).await?;
         let mut by_server: BTreeMap<OwnedServerName, Vec<Question>> = BTreeMap::new();
+        let mut home = HashMap::new();
         for (user, devices) in query {
-            let is_shared = shares_one(&*snapshot, &rooms, user.as_str()).await?;
             let list = remote::list(&*snapshot, user.as_str()).await?;
-            if is_shared && list.is_some_and(|list| list.fresh) {
+            let since = match list.is_some_and(|list| list.fresh) {
+                true => Some(remote::known_since(&*snapshot, user.as_str()).await?),
+                false => None,
+            };
+            let shared = (rooms.as_slice(), &mut home);
+            let sharing = sharing(&*snapshot, shared, user.as_str(), since).await?;
+            let is_shared = sharing != Sharing::No;
+            if sharing == Sharing::Unbroken {
                 let keys = user_keys(&*snapshot, user.as_str(), &devices, viewer).await?;
                 answer.users.insert(user.to_string(), keys);
                 continue;
@@ -231,6 +241,7 @@ impl E2ee {
 
     /// Fetches the whole list of a user of another server and keeps it. Tells clients only if it differs.
     pub async fn resync(&self, user: &UserId) -> Result<(), RemoteKeysError> {
+        let since = self.snapshot().await.map_err(internal)?.position();
         let body = self.inner.parts.remote.devices(user).await?;
         let said = RemoteUser::of_devices(&body, user)
             .ok_or_else(|| RemoteKeysError::Refused("malformed device list".to_owned()))?;
@@ -247,6 +258,7 @@ impl E2ee {
                 names: said.names.clone(),
             };
             remote::list_put(&mut batch, user.as_str(), before.as_ref(), &row);
+            remote::known_since_put(&mut batch, user.as_str(), since);
             if before.is_some() && !same_keys(&known, said) {
                 let changed =
                     device_lists::changed_remotely(&*snapshot, &mut batch, user.as_str()).await?;
@@ -338,21 +350,48 @@ pub(crate) async fn joined_rooms(snapshot: &dyn Snapshot, user: &str) -> Result<
     }
 }
 
-/// Whether a user is joined to one of these rooms.
-pub(crate) async fn shares_one(
+/// How a user of another server shares rooms with a local one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sharing {
+    /// Not at all.
+    No,
+    /// There is one, but perhaps there was none for a while.
+    Now,
+    /// In one of them somebody here and she have been together since the moment asked for, without a break.
+    Unbroken,
+}
+
+/// Looks for a user in these rooms of a local one. `home` remembers since when somebody here has been in them. Whose
+/// membership changed since, if only her name in the room, is not known to have been there all the time.
+async fn sharing(
     snapshot: &dyn Snapshot,
-    rooms: &[RoomNo],
+    (rooms, home): (&[RoomNo], &mut HashMap<RoomNo, Position>),
     user: &str,
-) -> Result<bool> {
-    for rooms in rooms.chunks(64) {
+    since: Option<Position>,
+) -> Result<Sharing> {
+    let mut found = Sharing::No;
+    for rooms in rooms.chunks(MEMBERS_AT_ONCE) {
         let keys: Vec<_> = rooms.iter().map(|room| (*room, user.to_owned())).collect();
-        let found = t::MEMBERS.get_many(snapshot, &keys).await?;
-        let is_joined = |row: &members::MemberRow| row.membership == MembershipState::Join;
-        if found.iter().flatten().any(is_joined) {
-            return Ok(true);
+        let rows = t::MEMBERS.get_many(snapshot, &keys).await?;
+        for (room, row) in rooms.iter().zip(rows) {
+            let Some(row) = row.filter(|row| row.membership == MembershipState::Join) else {
+                continue;
+            };
+            found = Sharing::Now;
+            let Some(since) = since else {
+                return Ok(found);
+            };
+            let home_since = match home.get(room) {
+                Some(known) => *known,
+                None => federation::home_since(snapshot, *room).await?,
+            };
+            home.insert(*room, home_since);
+            if row.position <= since && home_since <= since {
+                return Ok(Sharing::Unbroken);
+            }
         }
     }
-    Ok(false)
+    Ok(found)
 }
 
 fn query_body(query: &KeyQuery) -> String {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use hearth_accounts::{Accounts, NewUser, PasswordCost, Registration, RegistrationKind};
+use hearth_accounts::{Accounts, NewDevice, NewUser, PasswordCost, Registration, RegistrationKind};
 use hearth_data::state::{HashKey, States};
 use hearth_data::{fsck, meta, rooms as room_rows, timeline};
 use hearth_e2ee::E2ee;
@@ -36,6 +36,8 @@ pub struct Node {
     pub rooms: Rooms,
     /// Its users.
     pub accounts: Accounts,
+    /// Their keys.
+    pub e2ee: E2ee,
     store: MemoryBackend,
     shutdown: CancellationToken,
     net: Net,
@@ -89,13 +91,15 @@ impl Node {
             own_keys,
             door: Door::new(client, ring, outbound.clone()),
             edus: Edus::new(rooms.clone(), e2ee.clone(), tasks.clone()),
-            e2ee,
+            e2ee: e2ee.clone(),
             rooms: rooms.clone(),
             accounts: accounts.clone(),
             clock: ground.clock.clone(),
         });
         net.attach(name, router);
         tasks.spawn(async move { outbound.run().await });
+        let told = (e2ee.clone(), shutdown.clone());
+        tasks.spawn(async move { told.0.run(told.1).await });
         rooms.resume_intakes().await.unwrap();
         rooms.resume_partial_rooms().await.unwrap();
         let jobs = (rooms.clone(), shutdown.clone());
@@ -104,6 +108,7 @@ impl Node {
             name: ground.name,
             rooms,
             accounts,
+            e2ee,
             store,
             shutdown,
             net: net.clone(),
@@ -142,6 +147,54 @@ impl Node {
             registration_token: None,
         };
         self.accounts.register(new, None).await.unwrap().user_id
+    }
+
+    /// Registers a user on the device of [`Node::caller`], with keys of this name.
+    pub async fn register_with_keys(&self, localpart: &str, name: &str) {
+        let new = NewUser {
+            username: Some(localpart.to_owned()),
+            ..NewUser::default()
+        };
+        let device = NewDevice {
+            device_id: Some("PHONE".into()),
+            ..NewDevice::default()
+        };
+        self.accounts.register(new, Some(&device)).await.unwrap();
+        self.upload_keys(localpart, name).await;
+    }
+
+    /// Puts keys of this name in place of those of a user's device.
+    pub async fn upload_keys(&self, localpart: &str, name: &str) {
+        let caller = self.caller(localpart);
+        let keys = serde_json::json!({
+            "user_id": caller.user,
+            "device_id": "PHONE",
+            "algorithms": [],
+            // 32 bytes; nobody signs with it here.
+            "keys": { "ed25519:PHONE": format!("{name:0>42}A") },
+            "signatures": {},
+        });
+        let body = serde_json::json!({ "device_keys": keys }).to_string();
+        let uploaded = self.e2ee.keys_upload(&caller, body.as_bytes()).await;
+        uploaded.unwrap();
+    }
+
+    /// The keys of a user's device as a local user is told, without the padding of their name.
+    pub async fn keys_of(&self, asker: &str, user: &UserId) -> Option<String> {
+        let query = [(user.to_owned(), Vec::new())].into();
+        let timeout = std::time::Duration::from_secs(10);
+        let asker = self.user(asker);
+        let told = self.e2ee.keys_query(&asker, query, timeout).await;
+        let told: serde_json::Value = serde_json::from_str(&told.unwrap()).unwrap();
+        let keys = &told["device_keys"][user.as_str()]["PHONE"]["keys"]["ed25519:PHONE"];
+        let keys = keys.as_str()?.trim_start_matches('0');
+        Some(keys.trim_end_matches('A').to_owned())
+    }
+
+    /// The devices of a user of another server as they are kept here.
+    pub async fn known_keys_of(&self, user: &UserId) -> serde_json::Value {
+        let known = self.e2ee.known_keys_of(user).await.unwrap();
+        serde_json::from_str(&known).unwrap()
     }
 
     /// A user who makes requests.

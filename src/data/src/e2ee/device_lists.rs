@@ -4,10 +4,10 @@
 use hearth_store::{Batch, Position, Snapshot};
 use serde::{Deserialize, Serialize};
 
-use crate::Result;
 use crate::changes::Change;
 use crate::row::{positioned_rows, rows};
-use crate::tables::{DEVICE_KEYS, DEVICE_LIST_LOG, DEVICE_LISTS, DEVICE_LISTS_AT};
+use crate::tables::{DEVICE_KEYS, DEVICE_LIST_LOG, DEVICE_LISTS, DEVICE_LISTS_AT, NEWCOMERS};
+use crate::{Result, RoomNo};
 
 /// How many devices of a user can change in one commit: the step between the stream ids of two commits.
 pub const ENTRIES_MAX: usize = 128;
@@ -41,6 +41,16 @@ pub struct DeviceListLogRow {
     pub previous: Option<u64>,
 }
 rows!(DeviceListLogRow = 1);
+
+/// A local user who came into a room with members of other servers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewcomerRow {
+    /// The user.
+    pub user: String,
+    /// The room.
+    pub room: RoomNo,
+}
+rows!(NewcomerRow = 1);
 
 /// What changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -198,4 +208,30 @@ pub async fn log_after(
             },
         })
         .collect())
+}
+
+/// Notes local users who came into a room in this commit, once in a batch.
+pub(crate) fn newcomers_put(batch: &mut Batch, room: RoomNo, users: Vec<String>) {
+    for (index, user) in (0..).zip(users) {
+        NEWCOMERS.put_at_position(batch, &(), &index, &NewcomerRow { user, room });
+    }
+}
+
+/// The oldest newcomers that other servers were not told of, each with its place, at most `limit`.
+pub async fn newcomers(
+    snapshot: &dyn Snapshot,
+    limit: usize,
+) -> Result<Vec<((Position, u32), NewcomerRow)>> {
+    let rows = NEWCOMERS
+        .range(snapshot, NEWCOMERS.prefix(&()), limit)
+        .await?;
+    Ok(rows
+        .into_iter()
+        .map(|(((), position, index), row)| ((position, index), row))
+        .collect())
+}
+
+/// Removes a newcomer of whom all were told.
+pub fn newcomer_done(batch: &mut Batch, (position, index): (Position, u32)) {
+    NEWCOMERS.delete(batch, &((), position, index));
 }

@@ -1,12 +1,14 @@
 //! What is known of the device lists of other servers' users. Their keys stand in the same tables as those of local
 //! users.
 
-use hearth_store::{Batch, Snapshot};
+use hearth_store::{Batch, Position, Snapshot};
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::row::rows;
-use crate::tables::{CROSS_SIGNING_KEYS, DEVICE_KEYS, REMOTE_DEVICE_LISTS, SIGNATURES};
+use crate::tables::{
+    CROSS_SIGNING_KEYS, DEVICE_KEYS, REMOTE_DEVICE_LISTS, REMOTE_LISTS_SINCE, SIGNATURES,
+};
 
 /// A device list of a user of another server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,7 +20,11 @@ pub struct RemoteListRow {
     /// The public names of the devices, by device id.
     pub names: Vec<(String, String)>,
 }
-rows!(RemoteListRow = 1);
+rows!(RemoteListRow = 1, ListSinceRow = 1);
+
+/// The position of the store when a list was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListSinceRow(pub u64);
 
 /// What is known of a user's list.
 pub async fn list(snapshot: &dyn Snapshot, user: &str) -> Result<Option<RemoteListRow>> {
@@ -35,6 +41,17 @@ pub fn list_put(
     let key = user.to_owned();
     REMOTE_DEVICE_LISTS.expect(batch, &key, before);
     REMOTE_DEVICE_LISTS.put(batch, &key, row);
+}
+
+/// The position of the store when a user's list was asked for, the last time that it was: nothing before was missed.
+pub async fn known_since(snapshot: &dyn Snapshot, user: &str) -> Result<Position> {
+    let row = REMOTE_LISTS_SINCE.get(snapshot, &user.to_owned()).await?;
+    Ok(row.map_or(Position::ZERO, |row| Position(row.0)))
+}
+
+/// Writes up to where a user's list is known: the position of the store when it was asked for.
+pub fn known_since_put(batch: &mut Batch, user: &str, since: Position) {
+    REMOTE_LISTS_SINCE.put(batch, &user.to_owned(), &ListSinceRow(since.0));
 }
 
 /// Removes a user's keys, to be written anew, with the signatures that are her own.

@@ -8,7 +8,7 @@ use hearth_data::e2ee::keys;
 use hearth_store::Backend;
 use serde_json::json;
 
-use super::house::{ALICE, House, user_id};
+use super::house::{ALICE, Device, House, UNSIGNED, user_id};
 use crate::{Claims, Error};
 
 #[tokio::test]
@@ -76,11 +76,11 @@ async fn ids_of_keys_given_out_are_forgotten_some_day() {
     let device = house.ready_device(ALICE, "A", 0).await;
     for round in 0..4 {
         let range = round * 200..round * 200 + 200;
-        let body = json!({ "one_time_keys": device.one_time_keys(range) });
+        let body = json!({ "one_time_keys": Device::unsigned_keys(range) });
         house.upload(&device, &body).await.unwrap();
-        while house.claim(&device).await.is_some() {}
+        while house.claim_of(&device, UNSIGNED).await.is_some() {}
     }
-    let body = json!({ "one_time_keys": device.one_time_keys(2_000..2_001) });
+    let body = json!({ "one_time_keys": Device::unsigned_keys(2_000..2_001) });
     house.upload(&device, &body).await.unwrap();
     let snapshot = house.store.snapshot().await.unwrap();
     let known = keys::one_time_key_ids(&*snapshot, &device.place(), 10_000)
@@ -96,8 +96,10 @@ async fn one_claim_of_many_devices_gets_a_key_of_each() {
     let mut claims = Claims::new();
     for number in 0..450 {
         let user = format!("@user{number}:h.test");
-        house.ready_device(&user, "D", 1).await;
-        let wanted = [("D".into(), "signed_curve25519".to_owned())];
+        let device = house.device(&user, "D").await;
+        let body = json!({ "one_time_keys": Device::unsigned_keys(0..1) });
+        house.upload(&device, &body).await.unwrap();
+        let wanted = [("D".into(), UNSIGNED.to_owned())];
         claims.insert(user_id(&user), wanted.into());
     }
     let timeout = Duration::from_secs(1);

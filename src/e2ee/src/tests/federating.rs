@@ -4,9 +4,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use hearth_data::e2ee::device_lists::{NewcomerRow, newcomers};
 use hearth_data::federation::outbox;
+use hearth_data::{RoomNo, tables as t};
 use hearth_ports::{BoxFuture, RemoteKeys, RemoteKeysError};
-use hearth_store::{Backend, Position};
+use hearth_store::{Backend, Batch, Position};
+use ruma::events::room::member::MembershipState;
 use ruma::{ServerName, UserId, server_name};
 use serde_json::{Value, json};
 
@@ -137,6 +140,152 @@ async fn keys_of_other_servers_users_are_claimed_there() {
     let answer = house.e2ee.keys_claim(claims(), timeout).await.unwrap();
     let answer: Value = serde_json::from_str(&answer.keys_json()).unwrap();
     assert_eq!(answer, json!({ EVE: { "E": device.one_time_keys(0..1) } }));
+}
+
+/// The devices of eve that alice is told of.
+async fn asked(house: &House) -> Vec<String> {
+    let answer = house.query(ALICE, EVE).await;
+    let devices = answer["device_keys"][EVE].as_object();
+    devices
+        .into_iter()
+        .flatten()
+        .map(|(id, _)| id.clone())
+        .collect()
+}
+
+#[tokio::test]
+async fn a_list_from_before_a_time_without_a_common_room_is_asked_for_again() {
+    use MembershipState::{Join, Leave};
+    let [one, two] = [1, 2].map(RoomNo);
+    // Who moves, and whether a change may have been missed.
+    let cases: &[(&[(&str, RoomNo, MembershipState)], bool)] = &[
+        (&[], false),
+        (&[(EVE, one, Leave), (EVE, one, Join)], true),
+        (&[(ALICE, one, Leave), (ALICE, one, Join)], true),
+        (
+            &[(EVE, one, Leave), (EVE, two, Join), (ALICE, two, Join)],
+            true,
+        ),
+        // Together in another room before the first was left, but not when the list was asked for.
+        (
+            &[(ALICE, two, Join), (EVE, two, Join), (EVE, one, Leave)],
+            true,
+        ),
+    ];
+    for (moves, is_missed) in cases {
+        let far = Arc::new(Far::default());
+        let house = House::with(far.clone());
+        house.join(&[ALICE, EVE], one).await;
+        let all: Vec<Device> = ["E1", "E2"].map(|id| Device::new(EVE, id)).into();
+        far.says("devices", devices(5, &[&all[0]]));
+        assert_eq!(asked(&house).await, ["E1"]);
+        far.says("devices", devices(6, &[&all[0], &all[1]]));
+        for (user, room, membership) in *moves {
+            house.moves(user, *room, membership.clone()).await;
+        }
+        let expected: &[&str] = if *is_missed { &["E1", "E2"] } else { &["E1"] };
+        assert_eq!(asked(&house).await, expected, "{moves:?}");
+        // From then on it is known again.
+        far.says("devices", devices(7, &[&all[1]]));
+        assert_eq!(asked(&house).await, expected, "{moves:?}");
+    }
+}
+
+#[tokio::test]
+async fn one_room_in_which_all_stayed_is_enough() {
+    let far = Arc::new(Far::default());
+    let house = House::with(far.clone());
+    let all: Vec<Device> = ["E1", "E2"].map(|id| Device::new(EVE, id)).into();
+    for room in [1, 2].map(RoomNo) {
+        house.join(&[ALICE, EVE], room).await;
+    }
+    far.says("devices", devices(5, &[&all[0]]));
+    assert_eq!(asked(&house).await, ["E1"]);
+    far.says("devices", devices(6, &[&all[0], &all[1]]));
+    for membership in [MembershipState::Leave, MembershipState::Join] {
+        house.moves(EVE, RoomNo(1), membership).await;
+    }
+    assert_eq!(asked(&house).await, ["E1"]);
+}
+
+#[tokio::test]
+async fn servers_that_are_new_to_a_user_are_told_of_her_devices() {
+    let house = House::new();
+    house.ready_device(ALICE, "A", 0).await;
+    house.device(ALICE, "QUIET").await;
+    while house.e2ee.tell_servers().await.unwrap() {}
+    let newcomer = |user: &str, room: u64| {
+        let row = NewcomerRow {
+            user: user.to_owned(),
+            room: RoomNo(room),
+        };
+        let mut batch = Batch::new();
+        t::NEWCOMERS.put_at_position(&mut batch, &(), &0, &row);
+        batch
+    };
+    let servers = |room: u64, names: &[&str]| {
+        let mut batch = Batch::new();
+        for name in names {
+            t::ROOM_SERVERS.add(&mut batch, &(RoomNo(room), (*name).to_owned()), 1);
+        }
+        batch
+    };
+    let edus = async |server: &str| {
+        let snapshot = house.store.snapshot().await.unwrap();
+        let edus = outbox(&*snapshot, server, 10).await.unwrap().into_iter();
+        edus.map(|(_, edu)| serde_json::from_str::<Value>(edu.text()).unwrap()["content"].clone())
+            .collect::<Vec<_>>()
+    };
+    house
+        .store
+        .commit(servers(1, &["near.test", "h.test"]))
+        .await
+        .unwrap();
+    house
+        .store
+        .commit(servers(2, &["far.test", "near.test", "h.test"]))
+        .await
+        .unwrap();
+    house.join(&[ALICE], RoomNo(1)).await;
+    house.join(&[ALICE, BOB], RoomNo(2)).await;
+    house.store.commit(newcomer(ALICE, 2)).await.unwrap();
+    assert!(!house.e2ee.tell_of_newcomers().await.unwrap());
+    let told = edus("far.test").await;
+    assert_eq!(told.len(), 2);
+    let devices = told.iter().map(|edu| edu["device_id"].as_str().unwrap());
+    assert_eq!(devices.collect::<Vec<_>>(), ["A", "QUIET"]);
+    assert_eq!(told[0]["keys"]["device_id"], "A");
+    assert_eq!(told[1].get("keys"), None);
+    for edu in &told {
+        assert_eq!(
+            (&edu["user_id"], &edu["prev_id"]),
+            (&json!(ALICE), &json!([]))
+        );
+        assert!(edu["stream_id"].as_u64().unwrap() > 0);
+        assert_eq!(edu.get("deleted"), None);
+    }
+    for server in ["near.test", "h.test"] {
+        assert_eq!(edus(server).await, Vec::<Value>::new(), "{server}");
+    }
+    // Who has gone again is nobody's news.
+    house.store.commit(newcomer(BOB, 2)).await.unwrap();
+    house.moves(BOB, RoomNo(2), MembershipState::Leave).await;
+    house.e2ee.tell_of_newcomers().await.unwrap();
+    assert_eq!(edus("near.test").await, Vec::<Value>::new());
+    let snapshot = house.store.snapshot().await.unwrap();
+    assert!(newcomers(&*snapshot, 10).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_device_without_keys_is_no_news_of_a_list_that_nobody_asked_for() {
+    let house = House::new();
+    let before = house.position().await;
+    let update = json!({
+        "user_id": EVE, "device_id": "E", "stream_id": 3, "prev_id": [],
+        "device_display_name": "new",
+    });
+    assert_eq!(receive(&house, &update).await.unwrap(), Resync::NotNeeded);
+    assert_eq!(house.position().await, before);
 }
 
 #[tokio::test]

@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use hearth_data::accounts::devices::{DeviceRow, device_delete, device_row};
 use hearth_data::accounts::users::UserRow;
 use hearth_data::e2ee::device_lists::{self, devices_gone};
 use hearth_data::e2ee::keys::{self, KeyHeadRow};
 use hearth_data::e2ee::to_device;
+use hearth_data::federation::HomeRow;
 use hearth_data::fsck::fsck;
-use hearth_data::members::UserRoomRow;
+use hearth_data::members::{MemberRow, UserRoomRow};
 use hearth_data::tables as t;
 use hearth_data::{EventNo, RoomNo};
 use hearth_event::SigningKey;
@@ -24,6 +27,8 @@ use crate::{E2ee, KeyQuery, Parts};
 
 pub(super) const ALICE: &str = "@alice:h.test";
 pub(super) const BOB: &str = "@bob:h.test";
+/// An algorithm whose keys are not signed.
+pub(super) const UNSIGNED: &str = "org.example.plain";
 
 /// A server.
 pub(super) struct House {
@@ -99,9 +104,17 @@ impl House {
         serde_json::from_str(&answer.unwrap()).unwrap()
     }
 
-    /// Claims one key of each device; `device → {"algorithm:id": key}`.
+    /// Claims a key of a device: its name and the key.
     pub(super) async fn claim(&self, device: &Device) -> Option<(String, Value)> {
-        let wanted = [(device.id.as_str().into(), "signed_curve25519".to_owned())];
+        self.claim_of(device, "signed_curve25519").await
+    }
+
+    pub(super) async fn claim_of(
+        &self,
+        device: &Device,
+        algorithm: &str,
+    ) -> Option<(String, Value)> {
+        let wanted = [(device.id.as_str().into(), algorithm.to_owned())];
         let claims = [(user_id(&device.user), wanted.into())].into();
         let timeout = std::time::Duration::from_secs(1);
         let answer = self.e2ee.keys_claim(claims, timeout).await.unwrap();
@@ -142,6 +155,42 @@ impl House {
             t::ROOM_SERVERS.add(&mut batch, &(RoomNo(1), (*server).to_owned()), 1);
         }
         self.store.commit(batch).await.unwrap();
+    }
+
+    /// A user, local or not, joins a room or leaves it. The first local one brings the server into it.
+    pub(super) async fn moves(&self, user: &str, room: RoomNo, membership: MembershipState) {
+        let mut batch = Batch::new();
+        let event = EventNo(1);
+        let row = MemberRow {
+            membership: membership.clone(),
+            event,
+            position: Position::ZERO,
+        };
+        t::MEMBERS.put_position(&mut batch, &(room, user.to_owned()), &row);
+        if user.ends_with(":h.test") {
+            let row = UserRoomRow {
+                membership: membership.clone(),
+                event,
+                forgotten: false,
+                position: Position::ZERO,
+            };
+            t::USER_ROOMS.put_position(&mut batch, &(user.to_owned(), room), &row);
+            if membership == MembershipState::Join {
+                let row = HomeRow {
+                    event,
+                    position: Position::ZERO,
+                };
+                t::HOME_SINCE.put_position(&mut batch, &room, &row);
+            }
+        }
+        self.store.commit(batch).await.unwrap();
+    }
+
+    /// The same for several who join.
+    pub(super) async fn join(&self, users: &[&str], room: RoomNo) {
+        for user in users {
+            self.moves(user, room, MembershipState::Join).await;
+        }
     }
 
     /// The contents of the messages that wait for a device.
@@ -245,9 +294,9 @@ impl Device {
     }
 
     pub(super) fn one_time_key(&self, number: u32) -> Value {
-        let key = SigningKey::generate([9; 32], "x").unwrap();
-        let signature = key.sign_bytes(&number.to_be_bytes());
-        let mut key = json!({ "key": &signature[..43] });
+        // Nobody computes with it: any 32 bytes are a key.
+        let key = [number.to_be_bytes(); 8].concat();
+        let mut key = json!({ "key": STANDARD_NO_PAD.encode(key) });
         self.sign(&mut key);
         key
     }
@@ -257,6 +306,12 @@ impl Device {
             let name = format!("signed_curve25519:AAA{number:04}");
             (name, self.one_time_key(number))
         });
+        Value::Object(keys.collect::<Map<String, Value>>())
+    }
+
+    /// Keys of an algorithm that nobody signs: making and checking signatures takes most of a test's time.
+    pub(super) fn unsigned_keys(numbers: std::ops::Range<u32>) -> Value {
+        let keys = numbers.map(|number| (format!("{UNSIGNED}:{number:04}"), json!("key")));
         Value::Object(keys.collect::<Map<String, Value>>())
     }
 

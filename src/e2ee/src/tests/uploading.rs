@@ -127,16 +127,16 @@ async fn so_many_one_time_keys_are_enough() {
     let house = House::new();
     let device = house.ready_device(ALICE, "A", 0).await;
     for start in (0..1_000).step_by(200) {
-        let body = json!({ "one_time_keys": device.one_time_keys(start..start + 200) });
+        let body = json!({ "one_time_keys": Device::unsigned_keys(start..start + 200) });
         house.upload(&device, &body).await.unwrap();
     }
-    let body = json!({ "one_time_keys": device.one_time_keys(1_000..1_001) });
+    let body = json!({ "one_time_keys": Device::unsigned_keys(1_000..1_001) });
     let refused = house.upload(&device, &body).await;
     assert!(
         matches!(refused, Err(Error::TooLarge { .. })),
         "{refused:?}"
     );
-    let body = json!({ "one_time_keys": device.one_time_keys(1_000..1_201) });
+    let body = json!({ "one_time_keys": Device::unsigned_keys(1_000..1_201) });
     let refused = house.upload(&device, &body).await;
     assert!(
         matches!(refused, Err(Error::TooLarge { .. })),

@@ -1,3 +1,4 @@
 //! Several servers in one process.
 
+mod devices;
 mod joining;
