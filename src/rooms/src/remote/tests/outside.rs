@@ -29,7 +29,7 @@ impl Elsewhere {
     }
 
     pub(super) fn event(&self, draft: &Draft, auth: &[Pdu]) -> Pdu {
-        let auth: Vec<Pdu> = [&[self.create.clone()], auth].concat();
+        let auth: Vec<Pdu> = [std::slice::from_ref(&self.create), auth].concat();
         let prev = [&self.create];
         far_event(RoomVersion::V11, &self.room, draft, (&prev, &auth))
     }
@@ -88,7 +88,10 @@ async fn an_invite_is_taken_back_by_whoever_sent_it_and_by_nobody_else() {
         Some(MembershipState::Invite)
     );
     let carol = user("@carol:far");
-    let by_carol = there.event(&member(&carol, &alice(), "leave"), &[invite.clone()]);
+    let by_carol = there.event(
+        &member(&carol, &alice(), "leave"),
+        std::slice::from_ref(&invite),
+    );
     let message = there.event(&super::fixture::message(&there.bob, "hello"), &[]);
     let answer = house.offer("far", &[&by_carol, &message]).await.unwrap();
     assert!(refusals(&answer).iter().all(|(_, refused)| *refused));

@@ -168,7 +168,7 @@ async fn s02_an_invite_that_is_not_what_it_says_is_refused() {
     let invite = there.event(&member(&there.bob, &alice(), "invite"), &[]);
     let create = json_of(&there.create);
     let at = (&*far, &*there.room);
-    assert!(is_invited(at, ("11", &invite), &[create.clone()]).await);
+    assert!(is_invited(at, ("11", &invite), std::slice::from_ref(&create)).await);
     // In another server's name, into another room, of a version that it is not.
     assert!(!is_invited((&server("evil"), &there.room), ("11", &invite), &[]).await);
     let other = RoomId::parse("!other:far").unwrap();
