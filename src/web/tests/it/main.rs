@@ -100,26 +100,65 @@ async fn the_page_forbids_inline_scripts_and_other_hosts() {
     }
 }
 
+/// The addresses of the modules that a module imports from the start.
+async fn imports(path: &str) -> Vec<String> {
+    let module = text(&get(&Source::BuiltIn, path, &[]).await);
+    let folder = path.rsplit_once('/').unwrap().0;
+    let lines = module.lines().filter(|line| line.starts_with("import "));
+    let wanted = lines.map(|line| {
+        let from = line
+            .split('\'')
+            .nth(1)
+            .unwrap_or_else(|| panic!("{path}: {line}"));
+        match from.strip_prefix("../") {
+            Some(rest) => format!("{}/{rest}", folder.rsplit_once('/').unwrap().0),
+            None => format!("{folder}/{}", from.trim_start_matches("./")),
+        }
+    });
+    wanted.collect()
+}
+
 /// Otherwise the browser would find out one after the other what it needs.
 #[tokio::test]
 async fn the_page_names_every_module_that_the_first_view_needs() {
     let page = text(&get(&Source::BuiltIn, "/", &[]).await);
     let named = parts_of_page(&page);
     for path in named.iter().filter(|path| path.ends_with(".js")) {
-        let module = text(&get(&Source::BuiltIn, path, &[]).await);
-        let folder = path.rsplit_once('/').unwrap().0;
-        for line in module.lines().filter(|line| line.starts_with("import ")) {
-            let from = line
-                .split('\'')
-                .nth(1)
-                .unwrap_or_else(|| panic!("{path}: {line}"));
-            let wanted = match from.strip_prefix("../") {
-                Some(rest) => format!("{}/{rest}", folder.rsplit_once('/').unwrap().0),
-                None => format!("{folder}/{}", from.trim_start_matches("./")),
-            };
+        for wanted in imports(path).await {
             assert!(named.contains(&wanted), "{path} imports {wanted}");
         }
     }
+}
+
+/// The same after the sign-in.
+#[tokio::test]
+async fn the_first_module_names_every_module_that_is_needed_later() {
+    let page = text(&get(&Source::BuiltIn, "/", &[]).await);
+    let known = parts_of_page(&page);
+    let main = known
+        .iter()
+        .find(|path| path.ends_with("/main.js"))
+        .unwrap();
+    let source = text(&get(&Source::BuiltIn, main, &[]).await);
+    let list = source.split_once("const MODULES = [").unwrap().1;
+    let list = list.split_once(']').unwrap().0;
+    let folder = main.rsplit_once('/').unwrap().0;
+    let names = list.split('\'').skip(1).step_by(2);
+    let named: Vec<String> = names.map(|name| format!("{folder}/{name}.js")).collect();
+    let mut open = ["matrix/client", "ui/app"]
+        .map(|name| format!("{folder}/{name}.js"))
+        .to_vec();
+    let mut needed = open.clone();
+    while let Some(path) = open.pop() {
+        for wanted in imports(&path).await {
+            if !known.contains(&wanted) && !needed.contains(&wanted) {
+                needed.push(wanted.clone());
+                open.push(wanted);
+            }
+        }
+    }
+    needed.sort();
+    assert_eq!(named, needed);
 }
 
 #[tokio::test]
