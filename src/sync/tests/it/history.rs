@@ -182,6 +182,46 @@ async fn history_for_members_only_hides_what_was_before_the_join() {
 }
 
 #[tokio::test]
+async fn s12_what_was_replaced_is_told_only_to_those_who_may_see_it() {
+    let house = House::new();
+    let room = house.public_room("ann").await;
+    let visibility = |value| json!({ "history_visibility": value });
+    let put = async |kind: &str, content| house.put("ann", &room, kind, content).await;
+    put("m.room.history_visibility", visibility("joined")).await;
+    put("m.room.topic", json!({"topic": "secret"})).await;
+    put("m.room.history_visibility", visibility("shared")).await;
+    put("m.room.topic", json!({"topic": "open"})).await;
+    house.join("bob", &room).await;
+    let topic = async |name| {
+        let ask = MessagesAsk {
+            reader: reader(name),
+            room_id: room.clone(),
+            page: page(Direction::Backward, None, 50),
+            filter: Some(json!({"types": ["m.room.topic"]}).to_string()),
+        };
+        let answer = parsed(&house.sync.messages(ask).await.unwrap());
+        let mut chunk = answer["chunk"].as_array().unwrap().clone();
+        chunk.remove(0)
+    };
+    let to_ann = topic("ann").await;
+    assert_eq!(to_ann["unsigned"]["prev_content"]["topic"], "secret");
+    assert_eq!(to_ann["unsigned"]["prev_sender"], "@ann:house");
+    let to_bob = topic("bob").await;
+    assert_eq!(to_bob["content"]["topic"], "open");
+    assert!(to_bob["unsigned"].get("prev_content").is_none(), "{to_bob}");
+    assert!(to_bob["unsigned"].get("prev_sender").is_none(), "{to_bob}");
+    for limit in [1, 2, 3] {
+        let filter = json!({"room": {"timeline": {"limit": limit}}});
+        let options = Options {
+            filter: Some(filter),
+            ..Options::default()
+        };
+        let told = house.sync_with("bob", None, options).await;
+        assert!(!told.to_string().contains("secret"), "{told}");
+    }
+}
+
+#[tokio::test]
 async fn a_page_with_events_has_an_end_and_the_empty_one_after_it_has_none() {
     let house = House::new();
     let room = house.room_of(&["ann"]).await;
