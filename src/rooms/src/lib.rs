@@ -53,6 +53,7 @@ use hearth_event::{RoomVersion, SigningKey};
 use hearth_store::{Backend, Batch, Snapshot};
 use hearth_types::{Caller, Clock, Ids};
 use ruma::{OwnedDeviceId, OwnedServerName, OwnedUserId, RoomId, UserId};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -134,6 +135,8 @@ pub(crate) struct Inner {
     reach: ReachCache,
     typing: Typing,
     presences: Presences,
+    // Receipts of other servers that have overtaken their events.
+    early_receipts: Arc<Semaphore>,
     // New rooms whose invites the request that made them is just sending.
     inviting: jobs::Inviting,
     // When the youngest room was made, in milliseconds.
@@ -199,6 +202,7 @@ impl Rooms {
             reach: ReachCache::new(reach_bytes),
             typing,
             presences,
+            early_receipts: Arc::new(Semaphore::new(serve::EARLY_RECEIPTS_MAX)),
             inviting: jobs::Inviting::default(),
             last_birth: AtomicU64::new(0),
         }))

@@ -15,6 +15,10 @@ use crate::{Error, Result, Rooms};
 const TYPING_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often a receipt is written anew because another was first.
 const CONFLICTS_MAX: usize = 16;
+/// A receipt may overtake its event, which waits in the inbox: it is kept for so long.
+const EARLY_RECEIPT_MAX: Duration = Duration::from_secs(10);
+/// So many receipts wait for their events; more are passed over.
+pub(crate) const EARLY_RECEIPTS_MAX: usize = 256;
 /// Longest name of a thread, in bytes.
 const THREAD_BYTES_MAX: usize = 255;
 
@@ -27,6 +31,14 @@ pub struct RemoteReceipt {
     pub thread: Option<String>,
     /// When, by the other server's clock.
     pub ts: UnixMs,
+}
+
+/// How a receipt came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Arrival {
+    /// It was written, or passed over.
+    InTime,
+    BeforeItsEvent,
 }
 
 impl Rooms {
@@ -57,7 +69,8 @@ impl Rooms {
         Ok(())
     }
 
-    /// A server says what its user has read. What it may not say, and what would go backwards, is passed over.
+    /// A server says what its user has read. What it may not say, and what would go backwards, is passed over; a receipt
+    /// that has overtaken its event is kept for a moment.
     pub async fn receive_receipt(
         &self,
         server: &ServerName,
@@ -65,9 +78,58 @@ impl Rooms {
         user: &UserId,
         receipt: &RemoteReceipt,
     ) -> Result<()> {
+        let before = self.snapshot().await?.position();
+        if self.take_receipt(server, room_id, user, receipt).await? == Arrival::BeforeItsEvent {
+            self.keep_receipt(before, (server, room_id, user), receipt);
+        }
+        Ok(())
+    }
+
+    /// Looks again after each commit, as long as it may take an event to come through the inbox.
+    fn keep_receipt(
+        &self,
+        mut seen: Position,
+        (server, room_id, user): (&ServerName, &RoomId, &UserId),
+        receipt: &RemoteReceipt,
+    ) {
+        let Ok(permit) = self.0.early_receipts.clone().try_acquire_owned() else {
+            return;
+        };
+        let (rooms, receipt) = (self.clone(), receipt.clone());
+        let (server, room_id, user) = (server.to_owned(), room_id.to_owned(), user.to_owned());
+        let waiting = async move {
+            let _permit = permit;
+            loop {
+                seen = rooms.0.store.wait_past(seen).await?;
+                let arrival = rooms.take_receipt(&server, &room_id, &user, &receipt);
+                if arrival.await? == Arrival::InTime {
+                    return Ok::<_, Error>(());
+                }
+            }
+        };
+        let shutdown = self.0.shutdown.clone();
+        self.0.tasks.spawn(async move {
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                waited = tokio::time::timeout(EARLY_RECEIPT_MAX, waiting) => {
+                    if let Ok(Err(error)) = waited {
+                        tracing::warn!(%error, "could not take in a receipt");
+                    }
+                }
+            }
+        });
+    }
+
+    async fn take_receipt(
+        &self,
+        server: &ServerName,
+        room_id: &RoomId,
+        user: &UserId,
+        receipt: &RemoteReceipt,
+    ) -> Result<Arrival> {
         let thread = receipt.thread.clone().unwrap_or_default();
         if thread.len() > THREAD_BYTES_MAX {
-            return Ok(());
+            return Ok(Arrival::InTime);
         }
         let key = ReceiptKey {
             user: user.to_string(),
@@ -76,7 +138,7 @@ impl Rooms {
         };
         for _ in 0..CONFLICTS_MAX {
             let Some(peer) = self.peer_with(server, room_id, user).await? else {
-                return Ok(());
+                return Ok(Arrival::InTime);
             };
             let found = timeline::find(&*peer.snapshot, &receipt.event_id).await?;
             let found = found.filter(|found| found.room == peer.room);
@@ -85,11 +147,11 @@ impl Rooms {
                     .await?
                     .and_then(|(place, _)| place),
                 // It may be on its way. Without a place it tells clients nothing.
-                None => return Ok(()),
+                None => return Ok(Arrival::BeforeItsEvent),
             };
             let before = receipts::receipt(&*peer.snapshot, peer.room, &key).await?;
             if before.as_ref().is_some_and(|before| before.place >= place) {
-                return Ok(());
+                return Ok(Arrival::InTime);
             }
             let row = ReceiptRow {
                 event_id: receipt.event_id.clone(),
@@ -105,7 +167,7 @@ impl Rooms {
             };
             changes::record(&mut batch, vec![change]);
             match self.0.store.commit(batch).await {
-                Ok(_) => return Ok(()),
+                Ok(_) => return Ok(Arrival::InTime),
                 Err(hearth_store::Error::Conflict) => {}
                 Err(error) => return Err(error.into()),
             }

@@ -21,6 +21,7 @@ use hearth_event::ServerAcl;
 use ruma::events::room::member::MembershipState;
 use ruma::{OwnedRoomAliasId, OwnedServerName, RoomAliasId, RoomId, ServerName, UserId};
 
+pub(crate) use ephemeral::EARLY_RECEIPTS_MAX;
 pub use ephemeral::RemoteReceipt;
 pub use events::{Direction, Missing};
 pub use template::Template;

@@ -1,10 +1,14 @@
 use std::time::Duration;
 
 use hearth_data::append::Standing;
+use hearth_data::receipts::{self, ReceiptKey};
 use hearth_event::Pdu;
+use hearth_store::Backend as _;
+use hearth_types::UnixMs;
 use serde_json::json;
 
 use super::fixture::{House, draft, message, server, user};
+use crate::serve::RemoteReceipt;
 
 const ACCEPTED: Option<Standing> = Some(Standing::Accepted);
 
@@ -171,4 +175,40 @@ async fn an_event_that_cannot_be_read_does_not_refuse_the_others() {
     assert_eq!(answer.0, [(good.event_id().to_owned(), None)]);
     house.settle().await;
     assert_eq!(house.standing(good.event_id()).await, ACCEPTED);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receipt_that_overtakes_its_event_is_kept_for_it() {
+    let house = House::new();
+    let bob = user("@bob:far");
+    let room = house.room_with("11", &[&bob]).await;
+    let event = house.next(&room, &message(&bob, "hello")).await;
+    let receipt = RemoteReceipt {
+        event_id: event.event_id().to_owned(),
+        thread: None,
+        ts: UnixMs(1),
+    };
+    let far = server("far");
+    let received = house.rooms.receive_receipt(&far, &room, &bob, &receipt);
+    received.await.unwrap();
+    let read = async || {
+        let key = ReceiptKey {
+            user: bob.to_string(),
+            kind: "m.read".to_owned(),
+            thread: String::new(),
+        };
+        let (number, snapshot) = (
+            house.number(&room).await,
+            house.store.snapshot().await.unwrap(),
+        );
+        let row = receipts::receipt(&*snapshot, number, &key).await.unwrap();
+        row.map(|row| row.event_id)
+    };
+    // What is written meanwhile changes nothing.
+    house.say(&room, "meanwhile").await;
+    house.settle().await;
+    assert_eq!(read().await, None);
+    house.send("far", &[&event]).await;
+    house.settle().await;
+    assert_eq!(read().await.as_deref(), Some(event.event_id()));
 }
