@@ -1,6 +1,7 @@
 //! A sound store is clean; each invariant, when it is broken, is reported.
 
 mod derived;
+mod encryption;
 mod fixture;
 
 use bytes::Bytes;

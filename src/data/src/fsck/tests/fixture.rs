@@ -144,6 +144,7 @@ impl Fixture {
             fresh: false,
         };
         t::ACCESS_TOKENS.put(&mut batch, &pair.access, &token);
+        super::encryption::sound(&mut batch);
         let key = (BOB.to_owned(), String::new(), "m.direct".to_owned());
         accounts::account_data::put(&mut batch, &key, None, Json::from_text("{}"));
         let alias = AliasRow {
