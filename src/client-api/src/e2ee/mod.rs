@@ -41,3 +41,6 @@ fn answer(json: String) -> RawJson {
 fn done() -> RawJson {
     RawJson(Bytes::from_static(b"{}"))
 }
+
+#[cfg(test)]
+mod tests;
