@@ -155,10 +155,11 @@ async fn asked(house: &House) -> Vec<String> {
 
 #[tokio::test]
 async fn a_list_from_before_a_time_without_a_common_room_is_asked_for_again() {
+    type Move = (&'static str, RoomNo, MembershipState);
     use MembershipState::{Join, Leave};
     let [one, two] = [1, 2].map(RoomNo);
     // Who moves, and whether a change may have been missed.
-    let cases: &[(&[(&str, RoomNo, MembershipState)], bool)] = &[
+    let cases: &[(&[Move], bool)] = &[
         (&[], false),
         (&[(EVE, one, Leave), (EVE, one, Join)], true),
         (&[(ALICE, one, Leave), (ALICE, one, Join)], true),
