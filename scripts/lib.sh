@@ -96,18 +96,27 @@ build_server() {
     export HEARTH_BIN="$CARGO_TARGET_DIR/release/hearth"
 }
 
-# A real Synapse in a virtual environment of its own; its Python is $synapse_python.
-ensure_synapse() {
-    local venv=$cache_dir/interop/venv list=tests/interop/requirements.txt
-    has openssl || apt_install openssl
+# ensure_venv FOLDER LIST WHAT: Python packages live in the cache and are installed again only when their list changes.
+ensure_venv() {
+    local venv=$1 list=$2 what=$3
     has python3 || apt_install python3 python3-venv
     if ! cmp -s "$list" "$venv/requirements.txt"; then
-        note "installing Synapse from PyPI"
+        note "installing $what from PyPI"
         rm -rf "$venv"
         mkdir -p "$(dirname "$venv")"
-        python3 -m venv "$venv"
-        "$venv/bin/pip" install --quiet --disable-pip-version-check -r "$list" || fail "could not install Synapse; is PyPI reachable?"
+        if ! python3 -m venv "$venv" >/dev/null 2>&1; then
+            apt_install python3-venv
+            rm -rf "$venv"
+            python3 -m venv "$venv"
+        fi
+        "$venv/bin/pip" install --quiet --disable-pip-version-check -r "$list" || fail "could not install $what; is PyPI reachable?"
         cp "$list" "$venv/requirements.txt"
     fi
-    synapse_python=$venv/bin/python
+}
+
+# A real Synapse in a virtual environment of its own; its Python is $synapse_python.
+ensure_synapse() {
+    has openssl || apt_install openssl
+    ensure_venv "$cache_dir/interop/venv" tests/interop/requirements.txt Synapse
+    synapse_python=$cache_dir/interop/venv/bin/python
 }

@@ -35,8 +35,7 @@ pub(super) async fn run(options: &Options, folder: &Path) -> Result<Vec<Row>> {
     let folder = folder.join("federation");
     std::fs::create_dir(&folder)?;
     let [mut a, mut b] = pair::begin(options, &folder).await?;
-    let mut rows = vec![Row::of_disk(super::target::sync_time(&folder)?)];
-    rows.push(latency(options, &mut a, &mut b).await?);
+    let mut rows = vec![latency(options, &mut a, &mut b).await?];
     rows.extend(rate(options, &mut a, &mut b).await?);
     rows.push(small_joins(options, &mut a, &mut b).await?);
     rows.extend(large_join(options, &mut a, &mut b).await?);
