@@ -3,8 +3,8 @@
 //
 // node run.mjs [--only PART] [--client FOLDER]
 //
-// HEARTH_BIN is the binary, HEARTH_TEST_NODE_MODULES where playwright-core is installed, CHROMIUM the browser. Each test is a named check,
-// the last line counts them. Pictures of the main views are left in `results/`; of a failed test, what its users saw.
+// HEARTH_BIN is the binary, HEARTH_TEST_NODE_MODULES where playwright-core is installed, CHROMIUM the browser, HEARTH_TEST_PYTHON a Python
+// with matrix-nio. Each test is a named check, the last line counts them. Pictures of the main views are left in `results/`; of a failed test, what its users saw.
 
 import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { createRequire } from 'node:module';
@@ -12,6 +12,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 
+import { OtherUser } from './lib/other.mjs';
 import { Server } from './lib/server.mjs';
 import { User } from './lib/user.mjs';
 
@@ -39,6 +40,7 @@ class Scene {
   constructor(browser, server, folder, settings) {
     Object.assign(this, { browser, server, folder, settings });
     this.users = [];
+    this.others = [];
     this.servers = [];
   }
 
@@ -51,6 +53,13 @@ class Scene {
     const user = await User.open(this.browser, server.url, name, options);
     this.users.push(user);
     if (signUp) await user.signUp();
+    return user;
+  }
+
+  /** Somebody with another client. */
+  async another(name) {
+    const user = await OtherUser.open(this.server.url, name);
+    this.others.push(user);
     return user;
   }
 
@@ -77,6 +86,7 @@ class Scene {
   async end() {
     const faults = this.users.flatMap((user) => user.faults.map((fault) => `${user.name}: ${fault}`));
     for (const user of this.users) await user.close().catch((error) => faults.push(`the browser: ${error.message}`));
+    for (const other of this.others) await other.close();
     for (const server of this.servers) {
       faults.push(...await server.panics());
       await server.stop();
