@@ -63,6 +63,12 @@ impl Http {
         }
     }
 
+    /// The same server over connections of its own: what breaks there is not noticed here.
+    #[must_use]
+    pub fn apart(&self) -> Self {
+        Self::new(&self.base)
+    }
+
     /// Sends a request as it is. An error means that no whole answer came: refused, reset, or too late.
     pub async fn send(
         &self,

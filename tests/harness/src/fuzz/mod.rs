@@ -58,7 +58,11 @@ struct Findings {
 }
 
 struct Walk {
+    /// For nonsense only: a server that does not read a body to its end closes the connection, and whatever is sent on
+    /// it next gets no answer.
     http: Http,
+    /// For what has to be answered.
+    visitors: Http,
     options: Options,
     requests: AtomicU64,
     findings: Mutex<Findings>,
@@ -71,7 +75,8 @@ pub async fn run(options: Options, folder: &Path) -> Result<String> {
     let server = Server::start(setup).await?;
     let before = server.process().memory_mib()?;
     let walk = Arc::new(Walk {
-        http: server.http.clone(),
+        http: server.http.apart(),
+        visitors: server.http.clone(),
         options,
         requests: AtomicU64::new(0),
         findings: Mutex::default(),
@@ -124,14 +129,14 @@ async fn walk_all(walk: &Arc<Walk>) -> Result<()> {
 
 async fn walk_route(walk: Arc<Walk>, index: usize, route: Route) -> Result<()> {
     let mut random = StdRng::seed_from_u64(walk.options.seed.wrapping_add(index as u64));
-    let mut visitor = Visitor::arrive(&walk.http, index, 0).await?;
+    let mut visitor = Visitor::arrive(&walk.visitors, index, 0).await?;
     for case in nonsense::cases(&route, walk.options.random, &mut random) {
         let status = walk.try_case(&route, &visitor, &case).await;
         if status == Some(401)
             && matches!(case.token, Token::Valid)
             && visitor.generation < USERS_PER_ROUTE_MAX
         {
-            visitor = visitor.replace_if_logged_out(&walk.http, index).await?;
+            visitor = visitor.replace_if_logged_out(&walk.visitors, index).await?;
         }
     }
     Ok(())
