@@ -114,6 +114,8 @@ pub(crate) struct RoomReader<'a> {
     pub(crate) no: RoomNo,
     pub(crate) name: Arc<RoomName>,
     reading: &'a Reading,
+    /// The state whose members were counted last: the next one that is asked for differs little from it.
+    counted: Mutex<Option<(StateId, u64)>>,
     /// What was sent before has come to its end; found out when it is first asked.
     ended: OnceCell<UnixMs>,
 }
@@ -146,6 +148,7 @@ impl<'a> RoomReader<'a> {
             no,
             name,
             reading,
+            counted: Mutex::default(),
             ended: OnceCell::new(),
         }))
     }
@@ -348,26 +351,35 @@ impl<'a> RoomReader<'a> {
         Ok(power.await?.clone())
     }
 
-    /// How many members are joined in a state, from the count in the current one and what differs.
+    /// How many members are joined in a state: the count of the state that was asked for before (at first the current
+    /// one), and what differs. So a walk over the timeline costs what changed on the way.
     pub(crate) async fn joined_members(&self, state: StateId) -> Result<u64> {
         let facts = self.facts(state).await?;
-        let count = facts.joined.get_or_try_init(|| async {
-            let Some(head) = rooms::head(self.snapshot, self.no).await? else {
-                return Ok::<_, crate::Error>(0);
-            };
-            let mut count = head.joined;
-            for change in self.view().diff(head.state, state).await? {
-                for (number, delta) in [(change.before, -1), (change.after, 1)] {
-                    if let Some(number) = number
-                        && self.is_join(number).await?
-                    {
-                        count = count.saturating_add_signed(delta);
-                    }
+        let count = facts.joined.get_or_try_init(|| self.count_joined(state));
+        let count = *count.await?;
+        *lock(&self.counted) = Some((state, count));
+        Ok(count)
+    }
+
+    async fn count_joined(&self, state: StateId) -> Result<u64> {
+        let counted = *lock(&self.counted);
+        let (known, mut count) = match counted {
+            Some(counted) => counted,
+            None => match rooms::head(self.snapshot, self.no).await? {
+                Some(head) => (head.state, head.joined),
+                None => return Ok(0),
+            },
+        };
+        for change in self.view().diff(known, state).await? {
+            for (number, delta) in [(change.before, -1), (change.after, 1)] {
+                if let Some(number) = number
+                    && self.is_join(number).await?
+                {
+                    count = count.saturating_add_signed(delta);
                 }
             }
-            Ok(count)
-        });
-        count.await.copied()
+        }
+        Ok(count)
     }
 
     async fn is_join(&self, number: EventNo) -> Result<bool> {

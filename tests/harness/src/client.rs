@@ -90,6 +90,7 @@ impl Http {
         let request = request
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(body))?;
+        let what = format!("{} {path}", request.method());
         let exchange = async {
             let response = self.client.request(request).await?;
             let status = response.status().as_u16();
@@ -99,7 +100,10 @@ impl Http {
                 .to_bytes();
             Ok::<_, Error>(Answer { status, body })
         };
-        tokio::time::timeout(Duration::from_secs(ANSWER_SECONDS_MAX), exchange).await?
+        let patience = Duration::from_secs(ANSWER_SECONDS_MAX);
+        tokio::time::timeout(patience, exchange)
+            .await
+            .map_err(|_| format!("{what}: no answer in {ANSWER_SECONDS_MAX} s"))?
     }
 
     /// Sends JSON without a token.

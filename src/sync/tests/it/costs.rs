@@ -133,3 +133,30 @@ async fn a_sync_costs_the_same_in_few_and_in_many_rooms() {
     assert_eq!(quiet, 0);
     assert!(one <= 4, "{one} reads for one event");
 }
+
+/// Reads of the first sync of somebody whose room so many have joined since she made it.
+async fn reads_after_joins(count: u64) -> u64 {
+    let house = House::new();
+    let room = house.public_room("ann").await;
+    for number in 0..count {
+        house.join(&format!("guest{number}"), &room).await;
+    }
+    // Nothing is at hand of what was read while they joined.
+    let sync = house.fresh_sync();
+    let before = house.reads.load(Ordering::Relaxed);
+    let options = crate::house::Options::default();
+    let answer = ask(&sync, "ann", None, options).await;
+    let summary = &joined(&answer, &room)["summary"];
+    assert_eq!(summary["m.joined_member_count"], count + 1);
+    house.reads.load(Ordering::Relaxed) - before
+}
+
+#[tokio::test]
+async fn the_first_sync_after_many_joins_costs_the_same_for_each() {
+    let few = reads_after_joins(40).await;
+    let many = reads_after_joins(160).await;
+    assert!(
+        many <= 5 * few,
+        "{few} reads after 40 joins, {many} after 160"
+    );
+}

@@ -272,31 +272,27 @@ struct Tracker {
 pub(super) async fn tracked(target: &mut Target) -> Result<Vec<Row>> {
     let counts = target.options.sizes.tracked;
     let requests = target.options.sizes.requests;
-    let mut trackers = Vec::new();
-    let mut existing = [const { Vec::new() }; 2];
-    for (size, count) in counts.into_iter().enumerate() {
-        let users = crowd::users(target, count).await?;
+    let (mut trackers, mut asked) = (Vec::new(), Vec::new());
+    for count in counts {
+        let mut users = crowd::users(target, count).await?;
         crowd::upload_keys(&users).await?;
         trackers.push(tracker(target, &users).await?);
-        let asked = &users[..counts[0]];
-        for run in 0..=target.options.runs {
-            let mut latencies = Vec::new();
-            let act = query(&trackers[size].user, asked, requests, &mut latencies);
-            let cost = measured(target.process, act).await?;
-            if run > 0 {
-                existing[size].push(cost);
-            }
-        }
+        users.truncate(counts[0]);
+        asked.push(users);
     }
-    let [mut quiet, mut news] = [const { [const { Vec::new() }; 2] }; 2];
+    let [mut quiet, mut news, mut existing] = [const { [const { Vec::new() }; 2] }; 3];
     for run in 0..=target.options.runs {
         for (size, tracker) in trackers.iter_mut().enumerate() {
             let quietly = measured(target.process, sync_quietly(tracker, requests)).await?;
             let act = sync_news(tracker, requests / 4, run);
             let told = measured(target.process, act).await?;
+            let mut latencies = Vec::new();
+            let act = query(&tracker.user, &asked[size], requests, &mut latencies);
+            let queried = measured(target.process, act).await?;
             if run > 0 {
                 quiet[size].push(quietly);
                 news[size].push(told);
+                existing[size].push(queried);
             }
         }
     }
