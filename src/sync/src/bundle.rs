@@ -116,26 +116,29 @@ async fn thread(
         .map(|(_, row)| row)
         .filter(|row| row.rel_type == "m.thread")
         .collect();
-    let mut latest = None;
+    let sees_all = match root.place {
+        Some(place) => viewer.sees_all_after(room, place).await?,
+        None => false,
+    };
+    let (mut latest, mut count) = (None, 0);
     for reply in &replies {
-        let event = room.event(reply.event).await?;
-        if let Some(event) = event.filter(|event| event.is_shown())
+        if latest.is_some() && sees_all {
+            count += 1;
+        } else if let Some(event) = room.event(reply.event).await?
             && viewer.sees(room, &event).await?
         {
-            latest = Some(event);
-            break;
+            count += 1;
+            latest.get_or_insert(event);
         }
     }
     let Some(latest) = latest else {
         return Ok(None);
     };
     // The thread's own count goes on where the rows looked at end.
-    let count = if rows.len() < RELATIONS_MAX {
-        replies.len() as u64
-    } else {
+    if rows.len() >= RELATIONS_MAX && sees_all {
         let thread = relations::thread(room.snapshot, room.no, root.row.event).await?;
-        thread.map_or(replies.len() as u64, |thread| thread.count)
-    };
+        count = thread.map_or(count, |thread| thread.count);
+    }
     let user = rendering.reader.user.as_str();
     let participated =
         root.pdu.sender() == user || replies.iter().any(|reply| reply.sender == user);

@@ -194,7 +194,8 @@ impl Counting<'_> {
         let before = tally.row.unread.len();
         self.take_in(reader, viewer, tally, (position, event))
             .await?;
-        if tally.row.unread.len() != before {
+        // What is redacted already when it is looked at was never added, but may have been told of before a restart.
+        if tally.row.unread.len() != before || event.pdu.redacts().is_some() {
             tally.changed_at = position;
         }
         Ok(())

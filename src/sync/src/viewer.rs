@@ -161,6 +161,42 @@ impl Viewer {
         Ok(known)
     }
 
+    /// Whether it is known at a glance that she sees all that came after a place: she has been in the room since, or who
+    /// may see what has not changed since and newcomers see it all.
+    pub(crate) async fn sees_all_after(
+        &self,
+        reader: &RoomReader<'_>,
+        place: Place,
+    ) -> Result<bool> {
+        if self.joined_until != Place::MAX || reader.may_end() {
+            return Ok(false);
+        }
+        let Some(head) = rooms::head(reader.snapshot, reader.no).await? else {
+            return Ok(false);
+        };
+        let (member, visibility) = ("m.room.member", "m.room.history_visibility");
+        if Self::is_older(reader, (head.state, member, &self.user), place).await? {
+            return Ok(true);
+        }
+        Ok(
+            reader.facts(head.state).await?.visibility >= Visibility::Shared
+                && Self::is_older(reader, (head.state, visibility, ""), place).await?,
+        )
+    }
+
+    /// Whether what a state has under a key was there at a place of the history.
+    async fn is_older(
+        reader: &RoomReader<'_>,
+        (state, kind, key): (StateId, &str, &str),
+        place: Place,
+    ) -> Result<bool> {
+        let Some(number) = reader.view().lookup(state, kind, key).await? else {
+            return Ok(false);
+        };
+        let event = timeline::event(reader.snapshot, reader.no, number).await?;
+        Ok(event.is_some_and(|(at, _)| at.is_some_and(|at| at <= place)))
+    }
+
     /// Whether she may see an event.
     pub(crate) async fn sees(&self, reader: &RoomReader<'_>, event: &Event) -> Result<bool> {
         if !event.is_shown() {
