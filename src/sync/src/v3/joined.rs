@@ -113,7 +113,7 @@ async fn described(
     let heroes = summary.as_ref().map(|summary| summary.heroes.as_slice());
     let ask = StateAsk {
         stretch: StateStretch {
-            before: if is_full { None } else { Some(states.before) },
+            before: Some(states.before).filter(|before| *before != StateId::EMPTY),
             start: states.start,
             end: states.end,
         },

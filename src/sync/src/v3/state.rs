@@ -60,7 +60,7 @@ pub(super) async fn section(
     }
     let mut numbers: HashSet<EventNo> = match round.state_until {
         StateUntil::TimelineStart => until_start(round, reader, events, &ask).await?,
-        StateUntil::TimelineEnd => changes(round, reader, ask.stretch.before, ask.stretch.end)
+        StateUntil::TimelineEnd => changes(round, reader, &ask, ask.stretch.end)
             .await?
             .into_values()
             .flatten()
@@ -112,32 +112,37 @@ pub(super) async fn section(
 /// Key → event, of all that differs.
 type Changes = BTreeMap<StateHash, Option<EventNo>>;
 
-/// What differs between what the client knows and a state; the whole state (with lazy loading, without members) if it
-/// knows nothing.
+/// What differs between what the client knows and a state, or the whole state. Of that, lazy loading leaves out the
+/// members but for those that differ: the client may know them as they were.
 async fn changes(
     round: &Round<'_>,
     reader: &RoomReader<'_>,
-    before: Option<StateId>,
+    ask: &StateAsk<'_>,
     after: StateId,
 ) -> Result<Changes> {
     let view = reader.view();
-    let entries = match before {
-        Some(before) => {
-            let changes = view.diff(before, after).await?;
-            return Ok(changes
+    let is_lazy = round.filter.room.state.lazy_load_members;
+    let mut found = Changes::new();
+    if let Some(before) = ask.stretch.before.filter(|_| is_lazy || !ask.is_full) {
+        let differing = view.diff(before, after).await?;
+        found.extend(
+            differing
                 .into_iter()
-                .map(|change| (change.hash, change.after))
-                .collect());
-        }
-        None if round.filter.room.state.lazy_load_members => {
-            view.entries_without_type(after, "m.room.member").await?
-        }
-        None => view.entries(after).await?,
-    };
-    Ok(entries
-        .into_iter()
-        .map(|entry| (entry.hash, Some(entry.event)))
-        .collect())
+                .map(|change| (change.hash, change.after)),
+        );
+    }
+    if ask.is_full {
+        let entries = match is_lazy {
+            true => view.entries_without_type(after, "m.room.member").await?,
+            false => view.entries(after).await?,
+        };
+        found.extend(
+            entries
+                .into_iter()
+                .map(|entry| (entry.hash, Some(entry.event))),
+        );
+    }
+    Ok(found)
 }
 
 /// What makes the client's state that at the end, once it has applied the timeline's state events: the state at the
@@ -148,8 +153,8 @@ async fn until_start(
     events: &[Arc<Event>],
     ask: &StateAsk<'_>,
 ) -> Result<HashSet<EventNo>> {
-    let Stretch { before, start, end } = ask.stretch;
-    let mut chosen = changes(round, reader, before, start).await?;
+    let Stretch { start, end, .. } = ask.stretch;
+    let mut chosen = changes(round, reader, ask, start).await?;
     let shown: HashSet<EventNo> = events.iter().map(|event| event.row.event).collect();
     for change in reader.view().diff(start, end).await? {
         if change.after.is_none_or(|event| !shown.contains(&event)) {

@@ -101,6 +101,27 @@ fn incremental_answers_add_up_in_histories_that_once_failed() {
     }
 }
 
+/// Who loads members lazily and asks for the full state hears of those who changed, for she may know them as they were.
+#[test]
+fn the_full_state_has_lazily_loaded_members_that_changed() {
+    use Step::{Join, Kick, Rename, Sync};
+    let asking = |full_state| Asking {
+        limit: 0,
+        state_after: false,
+        full_state,
+        lost: 0,
+        forward: false,
+    };
+    let steps = [
+        Join(3, 0),
+        Rename(1, 0),
+        Sync(0, asking(false)),
+        Kick(3, 0),
+        Sync(0, asking(true)),
+    ];
+    run(3, steps.to_vec());
+}
+
 /// Somebody was away while a thread went on that she saw begin.
 #[test]
 fn threads_do_not_count_what_is_not_seen() {
