@@ -19,7 +19,7 @@ const FETCHES_MAX: usize = 128;
 const FETCHES_PER_ORIGIN_MAX: usize = 4;
 /// Most events of one server that wait in one room's inbox; what is more is refused, and fetched when later events
 /// refer to it.
-const WAITING_PER_ORIGIN_IN_ROOM_MAX: usize = 1_000;
+pub(super) const WAITING_PER_ORIGIN_IN_ROOM_MAX: usize = 1_000;
 /// Most events of one server that wait in all inboxes.
 const WAITING_PER_ORIGIN_MAX: usize = 20_000;
 /// Most events that wait in one room's inbox.
@@ -93,7 +93,7 @@ impl Intakes {
         self.board().rooms.get_mut(&room).map(act)
     }
 
-    /// An event is in the inbox.
+    /// An event is in the inbox, or will be in a moment.
     pub(crate) fn add(&self, room: RoomNo, origin: &str) {
         let mut board = self.board();
         let inbox = board.rooms.entry(room).or_default();
@@ -110,10 +110,18 @@ impl Intakes {
 
     /// An event has left the inbox.
     pub(crate) fn remove(&self, room: RoomNo, key: InboxKey, origin: &str) {
+        self.waiting(room, |waiting| waiting.settle(key));
+        self.withdraw(room, origin);
+    }
+
+    /// An event that was added is not in the inbox.
+    pub(crate) fn withdraw(&self, room: RoomNo, origin: &str) {
         let mut board = self.board();
         if let Some(inbox) = board.rooms.get_mut(&room) {
-            inbox.waiting.settle(key);
             decrement(&mut inbox.by_origin, origin);
+            if inbox.by_origin.is_empty() && !inbox.is_running {
+                board.rooms.remove(&room);
+            }
         }
         if let Some(of_all) = board.origins.get_mut(origin) {
             of_all.waiting = of_all.waiting.saturating_sub(1);

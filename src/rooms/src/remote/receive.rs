@@ -54,6 +54,14 @@ impl Rooms {
     /// Takes a transaction of another server in. When this returns, nothing of it can be lost. A transaction that was
     /// answered before gets the same answer, and nothing is written.
     pub async fn receive(&self, origin: &ServerName, txn: Transaction) -> Result<TxnAnswer> {
+        let (rooms, origin) = (self.clone(), origin.to_owned());
+        // Goes on when the connection breaks off: what is committed has to be looked at.
+        let taken = async move { rooms.take_transaction(&origin, txn).await };
+        let taken = self.0.tasks.spawn(taken).await;
+        taken.unwrap_or(Err(Error::Stopping))
+    }
+
+    async fn take_transaction(&self, origin: &ServerName, txn: Transaction) -> Result<TxnAnswer> {
         if txn.pdus.len() > PDUS_MAX {
             return Err(Error::TooLarge);
         }
@@ -79,11 +87,18 @@ impl Rooms {
                     .collect(),
             };
             inbox::put_origin_txn(&mut batch, origin.as_str(), before.as_ref(), row);
-            match self.0.store.commit(batch).await {
+            // Before the commit: a room's task that is at work may settle an event before this one goes on.
+            for event in &incoming {
+                self.0.intakes.add(event.room, origin.as_str());
+            }
+            let committed = self.0.store.commit(batch).await;
+            if committed.is_err() {
+                for event in &incoming {
+                    self.0.intakes.withdraw(event.room, origin.as_str());
+                }
+            }
+            match committed {
                 Ok(_) => {
-                    for event in &incoming {
-                        self.0.intakes.add(event.room, origin.as_str());
-                    }
                     for event in &incoming {
                         self.wake_intake(event.room);
                     }

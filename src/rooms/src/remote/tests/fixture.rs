@@ -340,14 +340,24 @@ impl House {
         Self::on(MemoryBackend::new(), Arc::default())
     }
 
+    /// A server whose store is this one, seen through another.
+    pub(super) fn through(store: MemoryBackend, backend: Arc<dyn Backend>) -> Self {
+        Self::with(store, backend, Arc::default())
+    }
+
     /// The same store after a power loss, with a new server on it.
     pub(super) fn crash(&self) -> Self {
         Self::on(self.store.crash(), self.others.clone())
     }
 
     fn on(store: MemoryBackend, others: Arc<Script>) -> Self {
+        let backend = Arc::new(store.clone());
+        Self::with(store, backend, others)
+    }
+
+    fn with(store: MemoryBackend, backend: Arc<dyn Backend>, others: Arc<Script>) -> Self {
         let parts = Parts {
-            store: Arc::new(store.clone()),
+            store: backend,
             states: Arc::new(States::new(HashKey::new([7; 16]), 1 << 20)),
             clock: Arc::new(ManualClock::at(UnixMs(NOW))),
             ids: Arc::new(Ids::seeded(1)),
