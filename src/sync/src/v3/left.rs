@@ -36,9 +36,9 @@ pub(super) async fn section(
         None => Membership::Leave,
     };
     let was_joined = known_as == Membership::Join;
+    let is_invited = matches!(known_as, Membership::Invite | Membership::Knock);
     // Of a room on other servers alone it is not known what she was: the client may still show an invite.
-    let may_be_shown = matches!(known_as, Membership::Invite | Membership::Knock)
-        || (since.is_some() && leave.place.is_none());
+    let may_be_shown = is_invited || (since.is_some() && leave.place.is_none());
     if row.forgotten && !was_joined && !may_be_shown {
         return Ok(None);
     }
@@ -46,10 +46,11 @@ pub(super) async fn section(
     let has_seen = viewer
         .as_ref()
         .is_some_and(|viewer| viewer.joined_until > Place::MIN);
-    // What she saw when she was last joined was not told yet, however that ended.
-    let is_untold = viewer
-        .as_ref()
-        .is_some_and(|viewer| has_seen && since.is_none_or(|since| viewer.ceased_at > since));
+    // What she saw when she was last joined was not told yet, however that ended; or it may not have been, for a client
+    // that was away meanwhile was only told of the invite that came after it.
+    let is_untold = viewer.as_ref().is_some_and(|viewer| {
+        has_seen && (is_invited || since.is_none_or(|since| viewer.ceased_at > since))
+    });
     if left_from.membership == Membership::Invite
         && !has_seen
         && is_withheld(round, reader, (&left_from, &leave)).await?

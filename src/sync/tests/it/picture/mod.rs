@@ -122,6 +122,27 @@ fn the_full_state_has_lazily_loaded_members_that_changed() {
     run(3, steps.to_vec());
 }
 
+/// A client that was away while she came and went was told of the next invite only; with its end comes the stay.
+#[test]
+fn a_stay_before_an_invite_is_told_with_the_invites_end() {
+    use Step::{Invite, Join, Leave, Sync};
+    let asking = Asking {
+        limit: 0,
+        state_after: false,
+        full_state: false,
+        lost: 0,
+        forward: false,
+    };
+    let steps = [
+        Join(1, 1),
+        Leave(1, 1),
+        Invite(1, 1),
+        Sync(1, asking),
+        Leave(1, 1),
+    ];
+    run(0, steps.to_vec());
+}
+
 /// Somebody was away while a thread went on that she saw begin.
 #[test]
 fn threads_do_not_count_what_is_not_seen() {
