@@ -4,7 +4,7 @@
 //! any homeserver, and the load generator measures another one just as well. The parts: [`server::Server`] starts and
 //! kills the binary, [`client::User`] is a minimal client, [`device`] makes its keys, [`process`] reads CPU and memory from `/proc`, [`shim`] makes
 //! a disk that loses what was not synced, [`ledger`] judges what was acknowledged. On these stand [`crash`],
-//! [`disk_full`], [`media`], [`fuzz`], [`coverage`] and [`bench`].
+//! [`disk_full`], [`retention`], [`media`], [`fuzz`], [`coverage`] and [`bench`].
 
 pub mod bench;
 pub mod client;
@@ -17,6 +17,7 @@ pub mod ledger;
 pub mod media;
 pub mod process;
 pub mod report;
+pub mod retention;
 pub mod senders;
 pub mod server;
 pub mod shim;

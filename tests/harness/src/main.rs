@@ -10,6 +10,7 @@ use hearth_harness::{
     crash::{self, DiskKind},
     disk_full, fuzz, media,
     report::Report,
+    retention,
 };
 
 /// Tests of the real server binary (HEARTH_BIN, else the one built beside this program).
@@ -31,6 +32,12 @@ enum Test {
     Crash(CrashTest),
     /// A disk that is full for a while.
     DiskFull,
+    /// Kill -9 while messages that have come to their end are removed.
+    Retention {
+        /// How many kills.
+        #[arg(long, default_value_t = 20)]
+        rounds: usize,
+    },
     /// Large files, many downloads, kills in the middle of uploads, commands and backups.
     Media {
         /// Length of the large file, in MiB.
@@ -140,6 +147,11 @@ async fn run(arguments: Arguments) -> Result<bool> {
             crash_report(&mut report, disk, found);
         }
         Test::DiskFull => report.check("full disk", disk_full::run(&folder).await),
+        Test::Retention { rounds } => {
+            println!("retention test, seed {seed}");
+            let found = retention::run(retention::Options { rounds, seed }, &folder).await;
+            report.check("kill -9 in the middle of a removal", found);
+        }
         Test::Media {
             large,
             downloads,
