@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes routes.tsv, the list of routes that the fuzz test walks, from the Matrix specification's OpenAPI files.
+"""Writes routes.tsv, the list of routes that the fuzz test walks, from the Matrix specification's OpenAPI files and our own.
 
     gen_routes.py <specification checkout>/data/api/client-server > routes.tsv
 
@@ -11,6 +11,8 @@ from pathlib import Path
 
 import yaml
 
+# What Hearth adds to the specification.
+OWN = Path(__file__).resolve().parents[2] / "spec" / "social.yaml"
 METHODS = ("get", "put", "post", "delete")
 # Routes that stand in the specification's text only, and routes outside it that a Hearth server answers.
 EXTRA = [
@@ -57,8 +59,8 @@ def body(operation, file):
     return fields(schema, file) if schema else {}
 
 
-def auth(operation):
-    schemes = operation.get("security") or []
+def auth(operation, document):
+    schemes = operation.get("security", document.get("security")) or []
     if not schemes:
         return "none"
     return "optional" if any(not scheme for scheme in schemes) else "token"
@@ -73,10 +75,15 @@ def query(operation, shared, file):
     return names
 
 
-def rows(folder):
-    for path in sorted(folder.glob("*.yaml")):
+def base_path(document):
+    server = document["servers"][0]
+    return (server["variables"]["basePath"]["default"] if "variables" in server else server["url"]).rstrip("/")
+
+
+def rows(files):
+    for path in files:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
-        base = document["servers"][0]["variables"]["basePath"]["default"].rstrip("/")
+        base = base_path(document)
         for route, item in document["paths"].items():
             for method in METHODS:
                 if method not in item:
@@ -85,14 +92,15 @@ def rows(folder):
                 yield (
                     method.upper(),
                     (base + route).strip(),
-                    auth(operation),
+                    auth(operation, document),
                     ",".join(query(operation, item.get("parameters", []), path)),
                     ",".join(f"{name}:{kind}" for name, kind in body(operation, path).items()),
                 )
 
 
 def main():
-    found = sorted(set(rows(Path(sys.argv[1]))) | set(EXTRA), key=lambda row: (row[1], row[0]))
+    files = [*sorted(Path(sys.argv[1]).glob("*.yaml")), OWN]
+    found = sorted(set(rows(files)) | set(EXTRA), key=lambda row: (row[1], row[0], row))
     print("method\tpath\tauth\tquery\tbody")
     for row in found:
         print("\t".join(row))

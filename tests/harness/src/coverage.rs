@@ -38,6 +38,7 @@ const NOT_SPECIFIED: &[&str] = &[
     "/metrics",
     "/_synapse/",
     "fuzz.example",
+    "chat.hearth.social",
     "/v3/nothing",
 ];
 
