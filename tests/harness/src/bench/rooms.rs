@@ -19,6 +19,8 @@ use super::{
 const SEND_CPU_MS_MAX: f64 = 0.6;
 const SENDS_PER_SECOND_MIN: f64 = 2_000.0;
 const SENDERS: usize = 32;
+/// How many of the newest messages are read.
+const NEWEST: usize = 50;
 
 /// Durable sends: 1 and 32 senders in 1 and 32 rooms.
 pub(super) async fn sends(target: &mut Target, folder: &Path) -> Result<Vec<Row>> {
@@ -78,7 +80,7 @@ fn rate(what: &str, senders: usize, cost: &Cost, sync_ms: f64) -> Row {
     row
 }
 
-/// The newest 50 messages of a small and a large room.
+/// The newest 50 messages of a small and a large room, as a page and in the first sync of a client.
 pub(super) async fn messages(target: &mut Target) -> Result<Vec<Row>> {
     let users = crowd::users(target, SENDERS).await?;
     let mut rooms = Vec::new();
@@ -92,19 +94,42 @@ pub(super) async fn messages(target: &mut Target) -> Result<Vec<Row>> {
     }
     let reader = &users[0];
     let requests = target.options.sizes.requests;
-    let mut costs = [Vec::new(), Vec::new()];
+    let [mut pages, mut syncs] = [const { [const { Vec::new() }; 2] }; 2];
     for _ in 0..=target.options.runs {
-        for (room, costs) in rooms.iter().zip(&mut costs) {
-            costs.push(measured(target.process, newest_pages(reader, room, requests)).await?);
+        for (index, room) in rooms.iter().enumerate() {
+            let act = newest_pages(reader, room, requests);
+            pages[index].push(measured(target.process, act).await?);
+            let act = first_syncs(reader, room, requests);
+            syncs[index].push(measured(target.process, act).await?);
         }
     }
-    let [small, large] = costs.map(without_first);
     let [few, many] = target.options.sizes.messages;
-    Ok(vec![Row::compared(
-        format!("the newest 50 messages in a room of {few} → {many}"),
-        [&small, &large],
-        SAME,
-    )])
+    let [pages, syncs] = [pages, syncs].map(|pair| pair.map(without_first));
+    Ok(vec![
+        Row::compared(
+            format!("the newest 50 messages in a room of {few} → {many}"),
+            [&pages[0], &pages[1]],
+            SAME,
+        ),
+        Row::compared(
+            format!("a first sync of 50 messages of a room of {few} → {many}"),
+            [&syncs[0], &syncs[1]],
+            SAME,
+        ),
+    ])
+}
+
+async fn first_syncs(reader: &User, room: &str, times: usize) -> Result<usize> {
+    let filter = json!({"room": {"rooms": [room], "timeline": {"limit": NEWEST}}});
+    for _ in 0..times {
+        let answer = reader.sync(None, 0, &filter).await?;
+        let timeline = answer["rooms"]["join"][room]["timeline"]["events"].as_array();
+        let count = timeline.map_or(0, Vec::len);
+        if count != NEWEST {
+            return Err(format!("the first sync holds {count} of {NEWEST} events").into());
+        }
+    }
+    Ok(times)
 }
 
 /// The first run warms the caches of both sides.
@@ -120,14 +145,14 @@ async fn newest_pages(reader: &User, room: &str, times: usize) -> Result<usize> 
                 Page {
                     from: None,
                     direction: Direction::Back,
-                    limit: 50,
+                    limit: NEWEST,
                 },
             )
             .await?;
         let chunk = answer.get("chunk").and_then(serde_json::Value::as_array);
         let count = chunk.map_or(0, Vec::len);
-        if count != 50 {
-            return Err(format!("the newest page holds {count} of 50 events").into());
+        if count != NEWEST {
+            return Err(format!("the newest page holds {count} of {NEWEST} events").into());
         }
     }
     Ok(times)
