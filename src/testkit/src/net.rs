@@ -11,7 +11,11 @@ use hearth_ports::{BoxFuture, HttpOut, OutError, OutRequest, OutResponse, Servic
 use hearth_types::Ids;
 use http::Request;
 use http_body_util::BodyExt;
+use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
+
+/// The longest time after which a request arrives for the second time.
+const LATE_MS_MAX: u64 = 20_000;
 
 /// What the network does to requests, in thousandths and milliseconds.
 #[derive(Clone, Copy, Debug, Default)]
@@ -20,7 +24,7 @@ pub struct Faults {
     pub lost: u64,
     /// So many of a thousand answers are lost: the request was done.
     pub unanswered: u64,
-    /// So many of a thousand requests arrive twice.
+    /// So many of a thousand requests arrive twice: at once, or some seconds later.
     pub doubled: u64,
     /// The longest way.
     pub delay_ms_max: u64,
@@ -34,11 +38,19 @@ struct Inner {
     chance: Ids,
     // Held for a few operations, never over an await.
     wiring: Mutex<Wiring>,
+    late: TaskTracker,
+}
+
+/// A server that listens. Each start is a life of its own.
+#[derive(Clone)]
+struct Listener {
+    life: u64,
+    router: Router,
 }
 
 #[derive(Default)]
 struct Wiring {
-    routers: BTreeMap<String, Router>,
+    listeners: BTreeMap<String, Listener>,
     cut: BTreeSet<(String, String)>,
     faults: Faults,
     requests: u64,
@@ -50,6 +62,7 @@ impl Net {
         Self(Arc::new(Inner {
             chance: Ids::seeded(seed),
             wiring: Mutex::default(),
+            late: TaskTracker::new(),
         }))
     }
 
@@ -86,18 +99,20 @@ impl Net {
         self.wiring().requests
     }
 
-    pub(crate) fn attach(&self, name: &str, router: Router) {
-        self.wiring().routers.insert(name.to_owned(), router);
+    pub(crate) fn attach(&self, name: &str, life: u64, router: Router) {
+        let listener = Listener { life, router };
+        self.wiring().listeners.insert(name.to_owned(), listener);
     }
 
     pub(crate) fn detach(&self, name: &str) {
-        self.wiring().routers.remove(name);
+        self.wiring().listeners.remove(name);
     }
 
-    pub(crate) fn wire(&self, from: &str) -> Wire {
+    pub(crate) fn wire(&self, from: &str, life: u64) -> Wire {
         Wire {
             net: self.clone(),
             from: from.to_owned(),
+            life,
         }
     }
 
@@ -112,17 +127,63 @@ impl Net {
     }
 
     /// Whether a request gets through now, and to whom.
-    fn reach(&self, from: &str, to: &str) -> Option<Router> {
+    fn reach(&self, from: &str, to: &str) -> Option<Listener> {
         let wiring = self.wiring();
         let is_cut = wiring.cut.contains(&(from.to_owned(), to.to_owned()));
-        wiring.routers.get(to).filter(|_| !is_cut).cloned()
+        wiring.listeners.get(to).filter(|_| !is_cut).cloned()
+    }
+
+    /// Whether a server still lives the life that it did. What is left of an earlier one neither sends nor hears.
+    fn lives(&self, name: &str, life: u64) -> bool {
+        let wiring = self.wiring();
+        let listener = wiring.listeners.get(name);
+        listener.is_some_and(|listener| listener.life == life)
+    }
+
+    /// The same request once more, some time later, to whoever is there then.
+    fn repeat_later(&self, (from, to): (String, String), letter: Letter) {
+        let net = self.clone();
+        let pause = Duration::from_millis(self.pick(LATE_MS_MAX));
+        self.0.late.spawn(async move {
+            tokio::time::sleep(pause).await;
+            if let Some(listener) = net.reach(&from, &to) {
+                listener.router.oneshot(letter.request()).await.unwrap();
+            }
+        });
     }
 }
 
-/// One server's way into the network.
+/// A request that can be sent more than once.
+#[derive(Clone)]
+struct Letter {
+    parts: http::request::Parts,
+    body: Bytes,
+}
+
+impl Letter {
+    fn request(&self) -> Request<Body> {
+        let mut parts = self.parts.clone();
+        let path = parts.uri.path_and_query().unwrap().clone();
+        parts.uri = path.into();
+        Request::from_parts(parts, Body::from(self.body.clone()))
+    }
+}
+
+/// One server's way into the network, in one of its lives.
 pub(crate) struct Wire {
     net: Net,
     from: String,
+    life: u64,
+}
+
+impl Wire {
+    /// Who gets a request; an error if it gets nowhere.
+    fn listener(&self, to: &str) -> Result<Listener, OutError> {
+        let listener = self.net.reach(&self.from, to);
+        listener
+            .filter(|_| self.net.lives(&self.from, self.life))
+            .ok_or_else(|| OutError::Connect("nobody is there".into()))
+    }
 }
 
 impl HttpOut for Wire {
@@ -131,40 +192,40 @@ impl HttpOut for Wire {
             let (parts, body) = request.request.into_parts();
             let to = parts.uri.authority().map(ToString::to_string).unwrap();
             let body = body.collect().await.unwrap().to_bytes();
+            let letter = Letter { parts, body };
             let faults = {
                 let mut wiring = self.net.wiring();
                 wiring.requests += 1;
                 wiring.faults
             };
             self.net.delay().await;
-            let unreachable = || OutError::Connect("nobody is there".into());
-            let router = self.net.reach(&self.from, &to).ok_or_else(unreachable)?;
+            let there = self.listener(&to)?;
             if self.net.happens(faults.lost) {
                 return Err(OutError::Timeout);
             }
-            let path = parts.uri.path_and_query().unwrap().to_string();
-            let again = self.net.happens(faults.doubled);
-            let mut answer = None;
-            for _ in 0..=u8::from(again) {
-                let mut request = Request::builder()
-                    .method(parts.method.clone())
-                    .uri(&path)
-                    .body(Body::from(body.clone()))
-                    .unwrap();
-                *request.headers_mut() = parts.headers.clone();
-                answer = Some(router.clone().oneshot(request).await.unwrap());
+            let mut answer = there
+                .router
+                .clone()
+                .oneshot(letter.request())
+                .await
+                .unwrap();
+            if self.net.happens(faults.doubled) {
+                match self.net.pick(2) {
+                    0 => answer = there.router.oneshot(letter.request()).await.unwrap(),
+                    _ => self
+                        .net
+                        .repeat_later((self.from.clone(), to.clone()), letter.clone()),
+                }
             }
-            let (head, body) = answer.unwrap().into_parts();
+            let (head, body) = answer.into_parts();
             let body: Bytes = body.collect().await.unwrap().to_bytes();
             self.net.delay().await;
-            if self.net.reach(&self.from, &to).is_none() {
-                return Err(unreachable());
-            }
-            if self.net.happens(faults.unanswered) {
+            // Whoever stopped meanwhile answers nothing, and whoever asked and stopped hears nothing.
+            if self.listener(&to)?.life != there.life || self.net.happens(faults.unanswered) {
                 return Err(OutError::Timeout);
             }
             Ok(OutResponse {
-                uri: parts.uri,
+                uri: letter.parts.uri,
                 response: http::Response::from_parts(head, full_body(body)),
             })
         })

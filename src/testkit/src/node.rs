@@ -1,11 +1,10 @@
 //! One server.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hearth_accounts::{Accounts, NewDevice, NewUser, PasswordCost, Registration, RegistrationKind};
+use hearth_data::meta;
 use hearth_data::state::{HashKey, States};
-use hearth_data::{fsck, meta, rooms as room_rows, timeline};
 use hearth_e2ee::E2ee;
 use hearth_event::{RoomVersion, SigningKey};
 use hearth_federation::{
@@ -14,19 +13,21 @@ use hearth_federation::{
 use hearth_federation_api::{Door, Edus};
 use hearth_rooms::remote::Federation;
 use hearth_rooms::{Parts, Rooms, Sender, Settings};
-use hearth_store::{Backend, MemoryBackend};
+use hearth_store::{Backend, Fault, MemoryBackend};
+use hearth_sync::Sync;
 use hearth_types::{Caller, Clock, Ids};
-use ruma::{EventId, OwnedServerName, OwnedUserId, RoomId, UserId};
+use ruma::{OwnedServerName, OwnedUserId, UserId};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::{Net, SimClock};
 
-/// The state of a room, by type and state key.
-pub(crate) type State = BTreeMap<(String, String), String>;
-
 /// The secret of all stores, so that runs are alike.
-const HASH_SECRET: [u8; 16] = [7; 16];
+pub(crate) const HASH_SECRET: [u8; 16] = [7; 16];
+/// The device of all users.
+const DEVICE: &str = "PHONE";
+/// More commits than any simulation has.
+const NEVER: u64 = u64::MAX;
 
 /// A server and what it is made of.
 pub struct Node {
@@ -38,7 +39,11 @@ pub struct Node {
     pub accounts: Accounts,
     /// Their keys.
     pub e2ee: E2ee,
-    store: MemoryBackend,
+    /// What its clients read.
+    pub sync: Sync,
+    pub(crate) store: MemoryBackend,
+    reading: hearth_sync::Parts,
+    tasks: TaskTracker,
     shutdown: CancellationToken,
     net: Net,
     clock: SimClock,
@@ -79,13 +84,7 @@ impl Node {
             shutdown: shutdown.clone(),
         });
         let accounts = ground.accounts();
-        let e2ee = E2ee::new(hearth_e2ee::Parts {
-            store: ground.store.clone(),
-            clock: ground.clock.clone(),
-            ids: ground.ids.clone(),
-            remote: Arc::new(client.clone()),
-            server_name: ground.name.clone(),
-        });
+        let e2ee = ground.e2ee(&client);
         let router = hearth_federation_api::router(hearth_federation_api::Parts {
             notary: Notary::new(ring.clone(), own_keys.clone()),
             own_keys,
@@ -96,12 +95,15 @@ impl Node {
             accounts: accounts.clone(),
             clock: ground.clock.clone(),
         });
-        net.attach(name, router);
+        net.attach(name, lives, router);
+        let reading = ground.reading(&rooms);
+        let sync = follow(&reading, (&tasks, &shutdown));
         tasks.spawn(async move { outbound.run().await });
         let told = (e2ee.clone(), shutdown.clone());
         tasks.spawn(async move { told.0.run(told.1).await });
-        rooms.resume_intakes().await.unwrap();
-        rooms.resume_partial_rooms().await.unwrap();
+        // It may stop again before it has begun.
+        let _stopped = rooms.resume_intakes().await.err();
+        let _stopped = rooms.resume_partial_rooms().await.err();
         let jobs = (rooms.clone(), shutdown.clone());
         tasks.spawn(async move { jobs.0.run_jobs(jobs.1).await });
         Self {
@@ -109,7 +111,10 @@ impl Node {
             rooms,
             accounts,
             e2ee,
+            sync,
             store,
+            reading,
+            tasks,
             shutdown,
             net: net.clone(),
             clock,
@@ -126,9 +131,29 @@ impl Node {
         *self = Self::on(&self.net, self.clock, (&name, lives), store).await;
     }
 
-    /// Lets the store stop at a later commit: before it, or after it without an answer.
-    pub fn plan_crash(&self, after: u64, fault: hearth_store::Fault) {
+    /// Lets the store stop at a later commit: before it, or after it without an answer. The server is of no use then
+    /// until [`Node::crash`] starts it again.
+    pub fn plan_crash(&self, after: u64, fault: Fault) {
         self.store.plan_fault(after, fault);
+    }
+
+    /// Nothing is planned any longer.
+    pub fn plan_nothing(&self) {
+        self.store.plan_fault(NEVER, Fault::CrashBefore);
+    }
+
+    /// Whether its store has stopped. It is not reached any longer then.
+    pub async fn has_stopped(&self) -> bool {
+        let has_stopped = self.store.snapshot().await.is_err();
+        if has_stopped {
+            self.net.detach(self.name.as_str());
+        }
+        has_stopped
+    }
+
+    /// A reader for clients that remembers nothing.
+    pub(crate) fn fresh_sync(&self) -> Sync {
+        follow(&self.reading, (&self.tasks, &self.shutdown))
     }
 
     /// A user of this server.
@@ -136,7 +161,7 @@ impl Node {
         UserId::parse(format!("@{localpart}:{}", self.name)).unwrap()
     }
 
-    /// Registers a user.
+    /// Registers a user, with the device of [`Node::caller`].
     pub async fn register(&self, localpart: &str) -> OwnedUserId {
         let new = NewUser {
             username: Some(localpart.to_owned()),
@@ -146,20 +171,17 @@ impl Node {
             admin: false,
             registration_token: None,
         };
-        self.accounts.register(new, None).await.unwrap().user_id
+        let device = NewDevice {
+            device_id: Some(DEVICE.into()),
+            ..NewDevice::default()
+        };
+        let registered = self.accounts.register(new, Some(&device)).await;
+        registered.unwrap().user_id
     }
 
     /// Registers a user on the device of [`Node::caller`], with keys of this name.
     pub async fn register_with_keys(&self, localpart: &str, name: &str) {
-        let new = NewUser {
-            username: Some(localpart.to_owned()),
-            ..NewUser::default()
-        };
-        let device = NewDevice {
-            device_id: Some("PHONE".into()),
-            ..NewDevice::default()
-        };
-        self.accounts.register(new, Some(&device)).await.unwrap();
+        self.register(localpart).await;
         self.upload_keys(localpart, name).await;
     }
 
@@ -201,7 +223,7 @@ impl Node {
     pub fn caller(&self, localpart: &str) -> Caller {
         Caller {
             user: self.user(localpart),
-            device: Some("PHONE".into()),
+            device: Some(DEVICE.into()),
             is_guest: false,
             is_admin: false,
             is_suspended: false,
@@ -212,51 +234,12 @@ impl Node {
     pub fn sender(&self, localpart: &str) -> Sender {
         Sender::from(&self.caller(localpart))
     }
-
-    /// The current state of a room; `None` if nobody of this server is in it.
-    pub(crate) async fn state(&self, room_id: &RoomId) -> Option<State> {
-        let snapshot = self.store.snapshot().await.unwrap();
-        let room = room_rows::number(&*snapshot, room_id).await.unwrap()?;
-        let head = room_rows::head(&*snapshot, room).await.unwrap()?;
-        if head.joined_local == 0 {
-            return None;
-        }
-        let states = States::new(HashKey::new(HASH_SECRET), 1 << 20);
-        let view = states.view(room, &*snapshot);
-        let entries = view.entries(head.state).await.unwrap();
-        let numbers: Vec<_> = entries.iter().map(|entry| entry.event).collect();
-        let rows = timeline::events(&*snapshot, room, &numbers).await.unwrap();
-        let version = RoomVersion::new(&head.version).unwrap();
-        let keyed = rows.iter().map(|row| {
-            let pdu = timeline::pdu(version, room_id, row).unwrap();
-            let (kind, key) = pdu.state_key_pair().unwrap();
-            let key = (kind.to_owned(), key.to_owned());
-            (key, row.event_id.to_string())
-        });
-        Some(keyed.collect())
-    }
-
-    /// Whether a room has an event with a place in its history, and how it stands.
-    pub async fn standing(&self, event_id: &EventId) -> Option<hearth_data::append::Standing> {
-        let snapshot = self.store.snapshot().await.unwrap();
-        let found = timeline::find(&*snapshot, event_id).await.unwrap()?;
-        let (place, row) = timeline::event(&*snapshot, found.room, found.event)
-            .await
-            .unwrap()?;
-        place.map(|_| row.standing)
-    }
-
-    /// Every invariant of the store that does not hold.
-    pub async fn problems(&self) -> Vec<String> {
-        let snapshot = self.store.snapshot().await.unwrap();
-        let report = fsck::fsck(&*snapshot, &mut |_| {}).await.unwrap();
-        report.problems.iter().map(ToString::to_string).collect()
-    }
 }
 
 /// What the parts of a server stand on.
 struct Ground {
     name: OwnedServerName,
+    life: u64,
     key: SigningKey,
     store: Arc<dyn Backend>,
     clock: Arc<dyn Clock>,
@@ -270,6 +253,7 @@ impl Ground {
             .fold(lives, |sum, byte| sum.wrapping_mul(31) + u64::from(byte));
         Self {
             name: OwnedServerName::try_from(name).unwrap(),
+            life: lives,
             key: SigningKey::generate([name.as_bytes()[0]; 32], "a").unwrap(),
             store: Arc::new(store.clone()),
             clock: Arc::new(clock),
@@ -285,7 +269,7 @@ impl Ground {
             Vec::new(),
             clock.clone(),
         );
-        let http = Arc::new(net.wire(self.name.as_str()));
+        let http = Arc::new(net.wire(self.name.as_str(), self.life));
         let resolver = Resolver::new(http.clone(), clock.clone(), self.ids.clone());
         let client = Client::new(http, resolver, own_keys.clone(), Policy::on(&[], &[]));
         let ring = KeyRing::new(
@@ -325,6 +309,16 @@ impl Ground {
         Rooms::federated(parts, settings, federation)
     }
 
+    fn e2ee(&self, client: &Client) -> E2ee {
+        E2ee::new(hearth_e2ee::Parts {
+            store: self.store.clone(),
+            clock: self.clock.clone(),
+            ids: self.ids.clone(),
+            remote: Arc::new(client.clone()),
+            server_name: self.name.clone(),
+        })
+    }
+
     fn accounts(&self) -> Accounts {
         let mut settings = hearth_accounts::Settings::new(self.name.clone());
         settings.registration = Registration::Open;
@@ -332,4 +326,27 @@ impl Ground {
         let (store, clock) = (self.store.clone(), self.clock.clone());
         Accounts::new(store, clock, self.ids.clone(), settings)
     }
+
+    /// What its clients read. They read what is here: nobody fetches history for them.
+    fn reading(&self, rooms: &Rooms) -> hearth_sync::Parts {
+        hearth_sync::Parts {
+            store: self.store.clone(),
+            states: Arc::new(States::new(HashKey::new(HASH_SECRET), 1 << 20)),
+            typing: Arc::new(rooms.typing().clone()),
+            presences: Arc::new(rooms.presences().clone()),
+            clock: self.clock.clone(),
+            settings: hearth_sync::Settings::default(),
+        }
+    }
+}
+
+/// A reader for clients, and its follower of the log.
+fn follow(
+    reading: &hearth_sync::Parts,
+    (tasks, shutdown): (&TaskTracker, &CancellationToken),
+) -> Sync {
+    let sync = Sync::new(reading.clone());
+    let (notifier, shutdown) = (sync.notifier().clone(), shutdown.clone());
+    tasks.spawn(async move { notifier.run(shutdown).await });
+    sync
 }

@@ -4,10 +4,7 @@ use hearth_rooms::{NewRoom, Preset};
 use hearth_testkit::{Sim, Weights};
 use ruma::OwnedRoomId;
 
-const CALM: Weights = Weights {
-    network: 0,
-    crash: 0,
-};
+const CALM: Weights = Weights::CALM;
 
 /// Longer than anything waits that is sent at once.
 const SOON: Duration = Duration::from_secs(5);

@@ -4,10 +4,7 @@ use hearth_rooms::{NewEvent, NewRoom, Preset, TargetChange};
 use hearth_testkit::{Node, Sim, Weights};
 use ruma::events::room::member::MembershipState;
 
-const CALM: Weights = Weights {
-    network: 0,
-    crash: 0,
-};
+const CALM: Weights = Weights::CALM;
 
 #[tokio::test(start_paused = true)]
 async fn a_room_of_three_servers_has_one_state() {

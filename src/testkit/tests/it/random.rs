@@ -1,0 +1,105 @@
+//! Random acts on five servers; `SIM_SEEDS`, `SIM_FIRST`, `SIM_ACTS` and `SIM_WEIGHTS` choose others (CONTRIBUTING.md).
+
+use std::str::FromStr;
+
+use hearth_testkit::{Sim, Weights};
+
+/// How many servers, and how many rooms.
+const WORLD: (usize, usize) = (5, 3);
+/// Random acts of one simulation.
+const ACTS: usize = 200;
+/// How many simulations are run when nobody says, and the seed of the first: the same ones each time, so that a run says
+/// something of the change at hand.
+const SEEDS: u64 = 1;
+const FIRST: u64 = 1;
+
+fn setting<T: FromStr>(name: &str, default: T) -> T {
+    let Ok(value) = std::env::var(name) else {
+        return default;
+    };
+    let parsed = value.parse().ok();
+    parsed.unwrap_or_else(|| panic!("{name}={value} is not what it has to be"))
+}
+
+fn log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("SIM_LOG");
+    if let Ok(filter) = filter {
+        let log = tracing_subscriber::fmt().with_env_filter(filter);
+        // Another test may have begun before.
+        let _begun = log.with_test_writer().try_init().err();
+    }
+}
+
+/// What is wrong in the end, with what happened before.
+fn run(seed: u64, world: (usize, usize), (acts, weights): (usize, Weights)) -> Vec<String> {
+    log();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let mut sim = Sim::new(seed, world, weights).await;
+        for number in 0..acts {
+            sim.act(number).await;
+        }
+        let wrong = sim.settle().await;
+        if !wrong.is_empty() {
+            println!(
+                "seed {seed}, {acts} acts, {weights:?}:\n{}\n",
+                sim.story.join("\n")
+            );
+        } else if setting("SIM_STORY", 0) > 0 {
+            println!("{}\n{} requests", sim.story.join("\n"), sim.net.requests());
+        }
+        wrong
+    })
+}
+
+fn weights() -> Weights {
+    let wanted = setting("SIM_WEIGHTS", String::new());
+    if wanted.is_empty() {
+        return Weights::ROUGH;
+    }
+    let numbers: Vec<u64> = wanted
+        .split(',')
+        .map(|number| number.parse().expect("SIM_WEIGHTS=FAULTS,CUTS,CRASHES"))
+        .collect();
+    Weights {
+        faults: numbers[0],
+        cuts: numbers[1],
+        crash: numbers[2],
+    }
+}
+
+#[test]
+fn servers_agree_after_random_acts_when_all_is_well_again() {
+    let first = setting("SIM_FIRST", FIRST);
+    let acts = setting("SIM_ACTS", ACTS);
+    let world = (
+        setting("SIM_SERVERS", WORLD.0),
+        setting("SIM_ROOMS", WORLD.1),
+    );
+    let mut failed = Vec::new();
+    for seed in first..first + setting("SIM_SEEDS", SEEDS) {
+        let wrong = run(seed, world, (acts, weights()));
+        match wrong.is_empty() {
+            true => println!("seed {seed}: all agree"),
+            false => {
+                println!("seed {seed}: {wrong:#?}");
+                failed.push(seed);
+            }
+        }
+    }
+    assert!(failed.is_empty(), "seeds {failed:?}");
+}
+
+/// As many as planted faults are to be found by (`tests/faults/sim_*.patch`).
+#[test]
+#[ignore = "takes minutes"]
+fn a_hundred_seeds() {
+    for seed in 1_000..1_100 {
+        let wrong = run(seed, WORLD, (ACTS, Weights::ROUGH));
+        assert!(wrong.is_empty(), "seed {seed}: {wrong:#?}");
+    }
+}
