@@ -2,9 +2,9 @@
 
 use hearth_e2ee::{E2ee, Resync};
 use hearth_ports::BoxFuture;
-use hearth_rooms::Rooms;
 use hearth_rooms::ephemeral::RemotePresence;
 use hearth_rooms::serve::RemoteReceipt;
+use hearth_rooms::{Rooms, StoreError};
 use hearth_types::UnixMs;
 use ruma::presence::PresenceState;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, ServerName};
@@ -91,12 +91,13 @@ impl Edus {
     }
 
     /// Takes the EDUs of a transaction in, in their order. What is malformed, unknown or not the server's to say is
-    /// passed over.
+    /// passed over. After an error the transaction must not be acknowledged: something could not be kept just now, and
+    /// has to come again before anything that was sent after it.
     pub(crate) fn receive<'a>(
         &'a self,
         origin: &'a ServerName,
         edus: &'a [Box<RawValue>],
-    ) -> BoxFuture<'a, ()> {
+    ) -> BoxFuture<'a, hearth_e2ee::Result<()>> {
         Box::pin(async move {
             for edu in edus {
                 let Some(edu) = parsed::<Edu<'_>>(edu) else {
@@ -107,10 +108,15 @@ impl Edus {
                 if let Err(error) = passing {
                     tracing::warn!(%error, "could not take in an EDU of `{origin}`");
                 }
-                if let Err(error) = kept {
-                    tracing::debug!(%error, "did not take in an EDU of `{origin}`");
+                match kept {
+                    Err(error) if is_passing(&error) => return Err(error),
+                    Err(error) => {
+                        tracing::debug!(%error, "did not take in an EDU of `{origin}`");
+                    }
+                    Ok(()) => {}
                 }
             }
+            Ok(())
         })
     }
 
@@ -193,6 +199,22 @@ impl Edus {
                 .await?;
         }
         Ok(())
+    }
+}
+
+/// Whether what failed here may succeed later.
+fn is_passing(error: &hearth_e2ee::Error) -> bool {
+    use hearth_e2ee::Error;
+    match error {
+        Error::Contended => true,
+        Error::Store(error) => {
+            let is_lasting = matches!(
+                error,
+                StoreError::Corrupt { .. } | StoreError::BatchTooLarge { .. }
+            );
+            !is_lasting
+        }
+        _ => false,
     }
 }
 

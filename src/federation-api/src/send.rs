@@ -43,7 +43,8 @@ async fn send(
     let answered = received(&rooms, &request.origin, txn).await;
     let answered = answered.map_err(rooms_error)?;
     let passing: Vec<Box<RawValue>> = body.edus.into_iter().map(Raw::into_json).collect();
-    edus.receive(&request.origin, &passing).await;
+    let kept = edus.receive(&request.origin, &passing).await;
+    kept.map_err(crate::users::e2ee_error)?;
     Ok(answer(answered))
 }
 

@@ -19,7 +19,7 @@ pub(crate) fn router() -> Router<Parts> {
         .route("/_matrix/federation/v1/user/keys/claim", post(claim))
 }
 
-fn e2ee_error(error: hearth_e2ee::Error) -> ApiError {
+pub(crate) fn e2ee_error(error: hearth_e2ee::Error) -> ApiError {
     use hearth_e2ee::Error;
     match &error {
         Error::Schema(_) | Error::Param(_) => ApiError::bad_json(error.to_string()),

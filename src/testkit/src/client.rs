@@ -171,6 +171,14 @@ impl Client {
     }
 }
 
+impl Node {
+    /// The numbers of the messages to a user's device that wait for it, by sender.
+    pub async fn letters_of(&self, localpart: &str) -> BTreeMap<String, Vec<u64>> {
+        let client = Client::fresh(self, localpart).await;
+        client.unwrap().letters
+    }
+}
+
 /// The events between two tokens, or a token and the beginning.
 async fn pages(
     sync: &Sync,

@@ -1,6 +1,8 @@
 use std::time::Duration;
 
+use hearth_e2ee::ToDevice;
 use hearth_rooms::{NewRoom, Preset};
+use hearth_store::Fault;
 use hearth_testkit::{Sim, Weights};
 use ruma::OwnedRoomId;
 
@@ -67,4 +69,29 @@ async fn keys_from_before_a_time_without_a_common_room_are_asked_for_again() {
     sim.join(1, "ann", &room, 0).await.unwrap();
     tokio::time::sleep(SOON).await;
     assert_eq!(there.keys_of("ann", &eve).await.unwrap(), "second");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_to_a_device_that_cannot_be_kept_is_not_acknowledged() {
+    let sim = Sim::new(13, (2, 0), CALM).await;
+    let (here, there) = (&sim.nodes[0], &sim.nodes[1]);
+    let to = there.user("ann");
+    // At one of the next commits the disk is full, and then it is not any longer.
+    for after in 0..4_u64 {
+        there.plan_crash(after, Fault::NoSpace { commits: 1 });
+        let content = format!(r#"{{"number":{after}}}"#);
+        let letter = ToDevice {
+            event_type: "chat.hearth.letter".to_owned(),
+            txn_id: format!("letter {after}"),
+            messages: [(to.clone(), [("*".to_owned(), content)].into())].into(),
+        };
+        let caller = here.caller("ann");
+        here.e2ee.send_to_device(&caller, letter).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(30)).await;
+    }
+    there.plan_nothing();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let mut came = there.letters_of("ann").await;
+    let from_ann = came.remove(here.user("ann").as_str()).unwrap();
+    assert_eq!(from_ann, [0, 1, 2, 3]);
 }
