@@ -136,6 +136,11 @@ impl Sim {
     async fn sync_somebody(&mut self) {
         let (at, user) = (self.pick_node(), self.pick_user());
         let limit = 1 + self.net.pick(8);
+        self.sync(at, user, limit).await;
+    }
+
+    /// Has a user's client ask for news, with a timeline of so many events.
+    pub async fn sync(&mut self, at: usize, user: &'static str, limit: u64) {
         if let Some(client) = self.clients.get_mut(&(at, user)) {
             // With a server that has stopped it knows what it knew.
             let _stopped = client.sync(&self.nodes[at], limit).await.err();

@@ -190,6 +190,11 @@ async fn was_away(
     row: &UserRoomRow,
     since: Position,
 ) -> Result<bool> {
+    // Another server may have let her in without having heard of a leave that the client was told of: then no event says so.
+    let then = rooms::state_at(reader.snapshot, reader.no, since).await?;
+    if reader.member(then, round.user()).await?.membership != Membership::Join {
+        return Ok(true);
+    }
     let mut number = row.event;
     for _ in 0..MEMBERSHIPS_WALKED_MAX {
         let Some((_, event, _)) = reader.stored(number).await? else {

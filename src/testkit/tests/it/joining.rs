@@ -162,3 +162,43 @@ async fn who_is_there_is_told_to_the_servers_of_the_rooms_she_is_in() {
         assert!(presences.presence(&away).is_none());
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_was_away_learns_that_its_last_user_was_put_out() {
+    let mut sim = Sim::new(7, (3, 1), CALM).await;
+    let room = sim.rooms[0].clone();
+    let names: Vec<String> = sim.nodes.iter().map(|node| node.name.to_string()).collect();
+    sim.net.cut(&names[0], &names[1]);
+    sim.net.cut(&names[2], &names[1]);
+    // Something that it does not know lies before the kick.
+    sim.say(0, "ann", &room, "is anybody there?").await.unwrap();
+    let (ann, away) = (sim.nodes[0].user("ann"), sim.nodes[1].user("ann"));
+    let kick = (TargetChange::Kick, &*away);
+    let kicked = sim.nodes[0].rooms.change_other(&ann, &room, kick, None);
+    kicked.await.unwrap();
+    tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+    sim.net.heal();
+    tokio::time::sleep(std::time::Duration::from_secs(600)).await;
+    let there = &sim.nodes[1].rooms;
+    let membership = there.membership(&away, &room).await.unwrap();
+    assert_eq!(membership, Some(MembershipState::Leave));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_back_over_a_server_that_has_not_heard_of_her_leave_is_told_the_whole_state() {
+    let mut sim = Sim::new(8, (2, 1), CALM).await;
+    let room = sim.rooms[0].clone();
+    tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+    sim.sync(1, "ann", 5).await;
+    let names: Vec<String> = sim.nodes.iter().map(|node| node.name.to_string()).collect();
+    sim.net.cut(&names[0], &names[1]);
+    let ann = sim.nodes[1].user("ann");
+    sim.nodes[1].rooms.leave(&ann, &room, None).await.unwrap();
+    // Less than until it is tried again to tell the other server.
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    sim.sync(1, "ann", 5).await;
+    sim.net.heal();
+    sim.join(1, "ann", &room, 0).await.unwrap();
+    sim.sync(1, "ann", 5).await;
+    assert_eq!(sim.settle().await, Vec::<String>::new());
+}
