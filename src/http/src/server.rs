@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-use crate::tls::{self, TlsError};
+use crate::tls::{Certificate, TlsError};
 use crate::{Metrics, Peer};
 
 /// Connections that the kernel keeps ready to be accepted.
@@ -78,6 +78,7 @@ pub enum ServeError {
 /// Listeners, bound and ready, all of which serve the same routes.
 pub struct Server {
     listeners: Vec<(TcpListener, Option<TlsAcceptor>)>,
+    certificate: Option<Certificate>,
     connections: Arc<Semaphore>,
     shutdown_max: Duration,
     metrics: Metrics,
@@ -92,7 +93,9 @@ impl Server {
             &config.tls.certificate,
             &config.tls.key,
         ) {
-            let acceptor = tls::acceptor(certificate, key)?;
+            let certificate = Certificate::open(certificate, key)?;
+            let acceptor = certificate.acceptor()?;
+            server.certificate = Some(certificate);
             for address in &config.tls.listen {
                 let listener = listen(*address)?;
                 server.listeners.push((listener, Some(acceptor.clone())));
@@ -114,6 +117,7 @@ impl Server {
         let connections = config.limits.connections.min(Semaphore::MAX_PERMITS);
         Ok(Self {
             listeners,
+            certificate: None,
             connections: Arc::new(Semaphore::new(connections)),
             shutdown_max: Duration::from_secs(config.limits.shutdown_seconds_max),
             metrics,
@@ -145,6 +149,9 @@ impl Server {
                 kill: kill.clone(),
             };
             acceptors.spawn(acceptor.run(listener));
+        }
+        if let Some(certificate) = self.certificate {
+            acceptors.spawn(certificate.follow(stop));
         }
         acceptors.close();
         acceptors.wait().await;
