@@ -147,9 +147,10 @@ fn refused(status: StatusCode) -> Error {
     }
 }
 
-/// Whether the other server does not know the endpoint, as opposed to the file.
+/// Whether the other server does not know the endpoint, as opposed to the file: it says so, in whichever way servers have
+/// done over the years, or what refuses is none that speaks Matrix.
 async fn is_unrecognized(status: StatusCode, answer: OutResponse) -> bool {
-    if status != StatusCode::NOT_FOUND {
+    if !status.is_client_error() {
         return false;
     }
     // What breaks off or is longer than an error ever is, is no error that we know.
@@ -161,8 +162,9 @@ async fn is_unrecognized(status: StatusCode, answer: OutResponse) -> bool {
         }
         body.extend_from_slice(&piece);
     }
-    let error: Option<Value> = serde_json::from_slice(&body).ok();
-    error.is_some_and(|error| error["errcode"] == "M_UNRECOGNIZED")
+    let error: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let errcode = error.get("errcode").and_then(Value::as_str);
+    errcode.is_none_or(|errcode| errcode == "M_UNRECOGNIZED")
 }
 
 /// An answer that is the file itself.
