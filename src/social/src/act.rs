@@ -21,9 +21,19 @@ const AT_ONCE: usize = 16;
 const RETRY: Duration = Duration::from_secs(30);
 
 impl Social {
-    /// Settles how a local user stands with another and does what follows for her. The invite's error is that of a
-    /// request that could not be sent: nothing is left of it then.
+    /// Settles how a local user stands with another and does what follows for her, if nobody else is at it.
     pub(crate) async fn settle_all(&self, user: &str, peer: &str) -> Result<Option<FriendRow>> {
+        let settled = self.settle(user, peer).await?;
+        if settled.acts.is_empty() {
+            return Ok(settled.row);
+        }
+        let _turn = self.0.turns.take(user, peer).await;
+        self.settle_in_turn(user, peer).await
+    }
+
+    /// The same for who has the turn. The invite's error is that of a request that could not be sent: nothing is left of
+    /// it then.
+    pub(crate) async fn settle_in_turn(&self, user: &str, peer: &str) -> Result<Option<FriendRow>> {
         let mut refused = None;
         for _ in 0..ROUNDS_MAX {
             let settled = self.settle(user, peer).await?;

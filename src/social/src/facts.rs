@@ -18,6 +18,9 @@ use crate::{Result, Social};
 /// The type of account data that lists who is ignored, and so blocked.
 pub(crate) const IGNORED: &str = "m.ignored_user_list";
 
+/// The field of a private group's create event that names the set of users for which it was made.
+pub(crate) const SET: &str = "chat.hearth.set";
+
 /// What never changes of a room: who made it, and as what.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Made {
@@ -26,6 +29,8 @@ pub(crate) struct Made {
     pub(crate) kind: Option<RoomKind>,
     /// Whether it has a type: a space or the like.
     pub(crate) has_type: bool,
+    /// For which set of users it was made, if it is a private group.
+    pub(crate) set: Option<String>,
 }
 
 /// What somebody is called.
@@ -186,22 +191,28 @@ impl Social {
         }
         match self.made(snapshot, room, Some(user)).await? {
             Some(made) if made.kind == Some(RoomKind::Direct) => {
-                self.pair_of_direct(snapshot, room, &made.creator).await
+                self.pair_of_direct(snapshot, room, (&made.creator, user))
+                    .await
             }
             Some(made) if made.kind.is_some() || made.has_type => Ok(None),
             _ => self.pair_of_invite(snapshot, room, user).await,
         }
     }
 
-    /// The creator of a direct chat and whoever else is there.
+    /// The creator of a direct chat and whoever else is there. Of a room on other servers only the invite is known.
     async fn pair_of_direct(
         &self,
         snapshot: &dyn Snapshot,
         room: RoomNo,
-        creator: &UserId,
+        (creator, user): (&UserId, &str),
     ) -> Result<Option<DirectRoomRow>> {
         const LOOK_AT: usize = 3;
         let there = members::members_after(snapshot, room, "", LOOK_AT).await?;
+        if there.is_empty() {
+            let invite = self.own_member(snapshot, room, user).await?;
+            let is_theirs = invite.is_some_and(|invite| invite.sender() == creator);
+            return Ok(is_theirs.then(|| pair(creator.as_str(), user)));
+        }
         let other = there
             .into_iter()
             .map(|(user, _)| user)
@@ -245,11 +256,12 @@ fn made_by(sender: &UserId, content: &str) -> Made {
         further: serde_json::Map<String, Value>,
     }
     let create: Create = serde_json::from_str(content).unwrap_or_default();
-    let kind = create.further.get(KIND).and_then(Value::as_str);
+    let further = |field: &str| create.further.get(field).and_then(Value::as_str);
     Made {
         creator: sender.to_owned(),
-        kind: kind.and_then(RoomKind::parse),
+        kind: further(KIND).and_then(RoomKind::parse),
         has_type: create.room_type.is_string(),
+        set: further(SET).map(ToOwned::to_owned),
     }
 }
 

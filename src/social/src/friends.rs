@@ -90,11 +90,15 @@ impl Social {
                 Some(FriendState::PendingIn) => return self.accept(caller, peer).await,
                 Some(FriendState::Ended) | None => {}
             }
+            // From before the claim on: whoever sends the invite has to tell how that went.
+            let turn = self.0.turns.take(user.as_str(), peer.as_str()).await;
             match self.claim(user, peer, (row.as_ref(), &message)).await {
                 Ok(()) => {}
                 Err(Error::Rooms(RoomsError::RiderConflict)) => continue,
                 Err(error) => return Err(error),
             }
+            self.settle_in_turn(user.as_str(), peer.as_str()).await?;
+            drop(turn);
             self.settle_both(user, peer).await?;
             return self.shown(user, peer).await;
         }

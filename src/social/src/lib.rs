@@ -19,6 +19,7 @@ mod groups;
 mod lists;
 mod private;
 mod settle;
+mod turns;
 
 #[cfg(test)]
 mod tests;
@@ -41,6 +42,7 @@ pub use groups::{Group, GroupList, GroupPage, GroupQuery, NewGroup};
 pub use hearth_data::social::{Ending, FriendState};
 pub use lists::{FriendPage, FriendQuery, Standing};
 pub use private::Opened;
+use turns::Turns;
 
 /// How many rooms' kinds are remembered.
 const KINDS_MAX: usize = 10_000;
@@ -72,6 +74,8 @@ struct Inner {
     seen: watch::Sender<Position>,
     // Wakes whoever does what is to be done.
     acts: Notify,
+    // Who does it, of a request and the worker. Held while other servers are asked; nothing else is locked meanwhile.
+    turns: Turns,
 }
 
 impl Social {
@@ -85,6 +89,7 @@ impl Social {
             kinds: Cache::new(KINDS_MAX),
             seen: watch::Sender::new(Position::ZERO),
             acts: Notify::new(),
+            turns: Turns::default(),
         }))
     }
 

@@ -1,7 +1,8 @@
 //! Private groups: one room for one exact set of users.
 //!
 //! A group is found by looking at the current state of the user's own private groups, so that nothing derived can be
-//! out of date. A row per set, written in the commit that makes a room, keeps two requests from making two.
+//! out of date. Of a group on another server only the invite is known: its create event names the set for which it was made, and
+//! the state is looked at after joining. A row per set, written in the commit that makes a room, keeps two requests from making two.
 
 use std::collections::BTreeSet;
 
@@ -15,9 +16,12 @@ use hearth_store::{Batch, Snapshot};
 use hearth_types::Caller;
 use ruma::events::room::member::MembershipState;
 use ruma::{OwnedRoomId, OwnedUserId, RoomOrAliasId, UserId};
+use serde_json::json;
+use serde_json::value::to_raw_value;
 use sha2::{Digest, Sha256};
 
 use crate::error::is_own;
+use crate::facts::SET;
 use crate::groups::{Group, check_name, may_make};
 use crate::settle::TRIES_MAX;
 use crate::{Error, Result, Social};
@@ -28,6 +32,19 @@ const OTHERS_MAX: usize = 50;
 const FETCH: usize = 200;
 /// How many members of a room are looked at, those included who have left.
 const MEMBERS_MAX: usize = 2_000;
+
+/// The users for whom a group is opened, the one who asks among them.
+struct Wanted {
+    set: BTreeSet<OwnedUserId>,
+    /// The name of the set.
+    key: String,
+}
+
+impl Wanted {
+    fn has(&self, user: &str) -> bool {
+        self.set.iter().any(|wanted| wanted.as_str() == user)
+    }
+}
 
 /// A private group that was opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,17 +77,20 @@ impl Social {
             return Err(Error::Invalid("`members` names nobody but yourself"));
         }
         let key = key_of(&set);
+        let wanted = Wanted { set, key };
         for _ in 0..TRIES_MAX {
             let snapshot = self.snapshot().await?;
-            let claim = social::private_group(&*snapshot, &key).await?;
+            let claim = social::private_group(&*snapshot, &wanted.key).await?;
             if let Some(claim) = claim.as_ref().filter(|claim| !claim.is_complete) {
-                self.complete(&key, claim, &set).await?;
+                self.complete(claim, &wanted).await?;
                 continue;
             }
-            if let Some((room, membership)) = self.find(&*snapshot, user, &set).await? {
+            if let Some((room, membership)) = self.find(&*snapshot, user, &wanted).await? {
                 if membership != MembershipState::Join {
                     let join = <&RoomOrAliasId>::from(&*room);
                     self.0.rooms.join(caller, join, None).await?;
+                    // If it was another server's, it can be looked at only now.
+                    continue;
                 }
                 let group = self.group(user, &room).await?;
                 return Ok(Opened {
@@ -78,12 +98,12 @@ impl Social {
                     is_new: false,
                 });
             }
-            let others: Vec<OwnedUserId> =
-                set.iter().filter(|other| *other != user).cloned().collect();
+            let others = wanted.set.iter().filter(|other| *other != user);
+            let others: Vec<OwnedUserId> = others.cloned().collect();
             self.check_circle(user, &others).await?;
-            match self.make(user, (&key, claim.as_ref()), &name).await {
+            match self.make(user, (&wanted.key, claim.as_ref()), &name).await {
                 Ok((room, claim)) => {
-                    self.complete(&key, &claim, &set).await?;
+                    self.complete(&claim, &wanted).await?;
                     let group = self.group(user, &room).await?;
                     return Ok(Opened {
                         group,
@@ -102,7 +122,7 @@ impl Social {
         &self,
         snapshot: &dyn Snapshot,
         user: &UserId,
-        set: &BTreeSet<OwnedUserId>,
+        wanted: &Wanted,
     ) -> Result<Option<(OwnedRoomId, MembershipState)>> {
         let mut found: Option<(OwnedRoomId, MembershipState)> = None;
         let mut after = RoomNo(0);
@@ -113,7 +133,8 @@ impl Social {
             };
             after = *last;
             for (room, row) in page {
-                if !is_present(&row.membership) || !self.is_of(snapshot, user, room, set).await? {
+                if !is_present(&row.membership) || !self.is_of(snapshot, user, room, wanted).await?
+                {
                     continue;
                 }
                 let Some(head) = rooms::head(snapshot, room).await? else {
@@ -132,25 +153,34 @@ impl Social {
         snapshot: &dyn Snapshot,
         user: &UserId,
         room: RoomNo,
-        set: &BTreeSet<OwnedUserId>,
+        wanted: &Wanted,
     ) -> Result<bool> {
         let made = self.made(snapshot, room, Some(user.as_str())).await?;
-        if made.and_then(|made| made.kind) != Some(RoomKind::PrivateGroup) {
+        let made = made.filter(|made| made.kind == Some(RoomKind::PrivateGroup));
+        let Some(made) = made else {
             return Ok(false);
+        };
+        if members::members_after(snapshot, room, "", 1)
+            .await?
+            .is_empty()
+        {
+            let invite = self.own_member(snapshot, room, user.as_str()).await?;
+            let is_of_them = invite.is_some_and(|invite| wanted.has(invite.sender().as_str()));
+            return Ok(is_of_them && made.set.as_ref() == Some(&wanted.key));
         }
         let mut there = 0;
         let mut after = String::new();
         for _ in 0..MEMBERS_MAX / FETCH {
             let page = members::members_after(snapshot, room, &after, FETCH).await?;
             let Some((last, _)) = page.last() else {
-                return Ok(there == set.len());
+                return Ok(there == wanted.set.len());
             };
             after.clone_from(last);
             for (member, row) in page {
                 if !is_present(&row.membership) {
                     continue;
                 }
-                if !set.iter().any(|user| user.as_str() == member) {
+                if !wanted.has(&member) {
                     return Ok(false);
                 }
                 there += 1;
@@ -165,8 +195,10 @@ impl Social {
         (key, before): (&str, Option<&PrivateGroupRow>),
         name: &Option<String>,
     ) -> Result<(OwnedRoomId, PrivateGroupRow)> {
+        let content = to_raw_value(&json!({ SET: key })).expect("an object of one text is JSON");
         let room = NewRoom {
             kind: Some(RoomKind::PrivateGroup),
+            creation_content: Some(content),
             preset: Some(Preset::PrivateChat),
             name: name.clone(),
             ..NewRoom::default()
@@ -188,15 +220,11 @@ impl Social {
 
     /// Invites those of a new group who never were, and notes that this is done. Whoever opens the group next does
     /// it if the request that made the room did not come so far.
-    async fn complete(
-        &self,
-        key: &str,
-        claim: &PrivateGroupRow,
-        set: &BTreeSet<OwnedUserId>,
-    ) -> Result<()> {
+    async fn complete(&self, claim: &PrivateGroupRow, wanted: &Wanted) -> Result<()> {
         let mut failed = None;
+        let _turn = self.0.turns.take(&wanted.key, "").await;
         if let Some(creator) = self.local(&claim.creator) {
-            for user in set.iter().filter(|user| **user != creator) {
+            for user in wanted.set.iter().filter(|user| **user != creator) {
                 let membership = self.0.rooms.membership(user, &claim.room_id).await;
                 if membership?.is_some() {
                     continue;
@@ -219,7 +247,7 @@ impl Social {
             is_complete: true,
             ..claim.clone()
         };
-        social::put_private_group(&mut batch, key, Some(claim), &complete);
+        social::put_private_group(&mut batch, &wanted.key, Some(claim), &complete);
         match self.0.store.commit(batch).await {
             Ok(_) => {}
             // Somebody else has done it.

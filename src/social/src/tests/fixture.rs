@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::away::Away;
 use crate::{Friend, Parts, Result, Social, Standing};
 
 pub(super) use hearth_data::social::FriendState::{
@@ -31,6 +32,7 @@ pub(super) struct House {
     pub(super) rooms: Rooms,
     pub(super) store: MemoryBackend,
     pub(super) clock: Arc<ManualClock>,
+    pub(super) away: Arc<Away>,
     shutdown: CancellationToken,
 }
 
@@ -92,7 +94,8 @@ impl House {
         let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
         let backend: Arc<dyn Backend> = Arc::new(store.clone());
         let states = Arc::new(States::new(HashKey::new([7; 16]), 1 << 20));
-        let rooms = Rooms::new(
+        let away = Arc::new(Away::default());
+        let rooms = Rooms::federated(
             hearth_rooms::Parts {
                 store: backend.clone(),
                 states: states.clone(),
@@ -108,6 +111,7 @@ impl House {
                 view_cache_bytes_max: 1 << 20,
                 retention: hearth_event::retention::Bounds::default(),
             },
+            super::remote::federation(away.clone()),
         );
         let social = Social::new(Parts {
             store: backend,
@@ -126,6 +130,7 @@ impl House {
             rooms,
             store,
             clock,
+            away,
             shutdown,
         }
     }
