@@ -37,7 +37,7 @@ fn run(seed: u64, world: (usize, usize), (acts, weights): (usize, Weights)) -> V
         .enable_all()
         .start_paused(true)
         .build()
-        .unwrap();
+        .expect("a runtime can be built");
     runtime.block_on(async {
         let mut sim = Sim::new(seed, world, weights).await;
         for number in 0..acts {
