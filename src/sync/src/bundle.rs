@@ -116,9 +116,10 @@ async fn thread(
         .map(|(_, row)| row)
         .filter(|row| row.rel_type == "m.thread")
         .collect();
+    let is_cut = rows.len() >= RELATIONS_MAX;
     let sees_all = match root.place {
-        Some(place) => viewer.sees_all_after(room, place).await?,
-        None => false,
+        Some(place) if replies.len() > 1 || is_cut => viewer.sees_all_after(room, place).await?,
+        _ => false,
     };
     let (mut latest, mut count) = (None, 0);
     for reply in &replies {
@@ -135,7 +136,7 @@ async fn thread(
         return Ok(None);
     };
     // The thread's own count goes on where the rows looked at end.
-    if rows.len() >= RELATIONS_MAX && sees_all {
+    if is_cut && sees_all {
         let thread = relations::thread(room.snapshot, room.no, root.row.event).await?;
         count = thread.map_or(count, |thread| thread.count);
     }

@@ -78,7 +78,7 @@ impl Http {
         body: Bytes,
     ) -> Result<Answer> {
         let mut request = Request::builder()
-            .method(method)
+            .method(method.clone())
             .uri(format!("{}{path}", self.base));
         if let Some(token) = token {
             let value = [b"Bearer ", token].concat();
@@ -90,7 +90,6 @@ impl Http {
         let request = request
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(body))?;
-        let what = format!("{} {path}", request.method());
         let exchange = async {
             let response = self.client.request(request).await?;
             let status = response.status().as_u16();
@@ -103,7 +102,7 @@ impl Http {
         let patience = Duration::from_secs(ANSWER_SECONDS_MAX);
         tokio::time::timeout(patience, exchange)
             .await
-            .map_err(|_| format!("{what}: no answer in {ANSWER_SECONDS_MAX} s"))?
+            .map_err(|_| format!("{method} {path}: no answer in {ANSWER_SECONDS_MAX} s"))?
     }
 
     /// Sends JSON without a token.

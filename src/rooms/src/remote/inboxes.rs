@@ -84,6 +84,23 @@ impl Default for Intakes {
     }
 }
 
+impl Board {
+    fn withdraw(&mut self, room: RoomNo, origin: &str) {
+        if let Some(inbox) = self.rooms.get_mut(&room) {
+            decrement(&mut inbox.by_origin, origin);
+            if inbox.by_origin.is_empty() && !inbox.is_running {
+                self.rooms.remove(&room);
+            }
+        }
+        if let Some(of_all) = self.origins.get_mut(origin) {
+            of_all.waiting = of_all.waiting.saturating_sub(1);
+            if of_all.waiting == 0 {
+                self.origins.remove(origin);
+            }
+        }
+    }
+}
+
 impl Intakes {
     fn board(&self) -> MutexGuard<'_, Board> {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
@@ -110,25 +127,16 @@ impl Intakes {
 
     /// An event has left the inbox.
     pub(crate) fn remove(&self, room: RoomNo, key: InboxKey, origin: &str) {
-        self.waiting(room, |waiting| waiting.settle(key));
-        self.withdraw(room, origin);
+        let mut board = self.board();
+        if let Some(inbox) = board.rooms.get_mut(&room) {
+            inbox.waiting.settle(key);
+        }
+        board.withdraw(room, origin);
     }
 
     /// An event that was added is not in the inbox.
     pub(crate) fn withdraw(&self, room: RoomNo, origin: &str) {
-        let mut board = self.board();
-        if let Some(inbox) = board.rooms.get_mut(&room) {
-            decrement(&mut inbox.by_origin, origin);
-            if inbox.by_origin.is_empty() && !inbox.is_running {
-                board.rooms.remove(&room);
-            }
-        }
-        if let Some(of_all) = board.origins.get_mut(origin) {
-            of_all.waiting = of_all.waiting.saturating_sub(1);
-            if of_all.waiting == 0 {
-                board.origins.remove(origin);
-            }
-        }
+        self.board().withdraw(room, origin);
     }
 
     /// A row that was believed to wait is not in the inbox any more.

@@ -91,21 +91,17 @@ impl Rooms {
             for event in &incoming {
                 self.0.intakes.add(event.room, origin.as_str());
             }
-            let committed = self.0.store.commit(batch).await;
-            if committed.is_err() {
+            let Err(error) = self.0.store.commit(batch).await else {
                 for event in &incoming {
-                    self.0.intakes.withdraw(event.room, origin.as_str());
+                    self.wake_intake(event.room);
                 }
+                return Ok(answer);
+            };
+            for event in &incoming {
+                self.0.intakes.withdraw(event.room, origin.as_str());
             }
-            match committed {
-                Ok(_) => {
-                    for event in &incoming {
-                        self.wake_intake(event.room);
-                    }
-                    return Ok(answer);
-                }
-                Err(hearth_store::Error::Conflict) => {}
-                Err(error) => return Err(error.into()),
+            if !matches!(error, hearth_store::Error::Conflict) {
+                return Err(error.into());
             }
         }
         Err(Error::Contended)

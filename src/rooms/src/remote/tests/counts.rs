@@ -15,6 +15,18 @@ struct Tardy {
     is_next_late: AtomicBool,
 }
 
+impl Tardy {
+    /// A server on such a store.
+    fn house() -> (House, Arc<Self>) {
+        let store = MemoryBackend::new();
+        let tardy = Arc::new(Self {
+            store: store.clone(),
+            is_next_late: AtomicBool::new(false),
+        });
+        (House::through(store, tardy.clone()), tardy)
+    }
+}
+
 impl Backend for Tardy {
     fn snapshot(&self) -> BoxFuture<'_, Result<Arc<dyn Snapshot>>> {
         self.store.snapshot()
@@ -42,12 +54,7 @@ impl Backend for Tardy {
 
 #[tokio::test(start_paused = true)]
 async fn s06_what_is_settled_before_the_transaction_is_answered_takes_no_place_for_ever() {
-    let store = MemoryBackend::new();
-    let tardy = Arc::new(Tardy {
-        store: store.clone(),
-        is_next_late: AtomicBool::new(false),
-    });
-    let house = House::through(store, tardy.clone());
+    let (house, tardy) = Tardy::house();
     let bob = user("@bob:far");
     let room = house.room_with("11", &[&bob]).await;
     let first = house.next(&room, &message(&bob, "first")).await;
@@ -67,12 +74,7 @@ async fn s06_what_is_settled_before_the_transaction_is_answered_takes_no_place_f
 
 #[tokio::test(start_paused = true)]
 async fn a_transaction_is_looked_at_though_its_sender_does_not_wait_for_the_answer() {
-    let store = MemoryBackend::new();
-    let tardy = Arc::new(Tardy {
-        store: store.clone(),
-        is_next_late: AtomicBool::new(false),
-    });
-    let house = House::through(store, tardy.clone());
+    let (house, tardy) = Tardy::house();
     let bob = user("@bob:far");
     let room = house.room_with("11", &[&bob]).await;
     let event = house.next(&room, &message(&bob, "hello")).await;

@@ -40,6 +40,15 @@ fn run(wishes: usize, steps: Vec<Step>) {
     });
 }
 
+/// A sync of a client that wants nothing special.
+const ASKING: Asking = Asking {
+    limit: 0,
+    state_after: false,
+    full_state: false,
+    lost: 0,
+    forward: false,
+};
+
 /// The shortest forms of what once failed, or of what planted faults fail at.
 #[test]
 fn incremental_answers_add_up_in_histories_that_once_failed() {
@@ -47,13 +56,7 @@ fn incremental_answers_add_up_in_histories_that_once_failed() {
         Ban, Check, Forget, Ignore, Invite, Join, Kick, Leave, Redact, Rename, Say, State, Sync,
         Visibility,
     };
-    let asking = Asking {
-        limit: 2,
-        state_after: false,
-        full_state: false,
-        lost: 0,
-        forward: false,
-    };
+    let asking = Asking { limit: 2, ..ASKING };
     let histories: [&[Step]; 13] = [
         // A visibility that the newcomer may not see, after one that she may.
         &[Visibility(1, 1), Join(3, 1)],
@@ -105,19 +108,16 @@ fn incremental_answers_add_up_in_histories_that_once_failed() {
 #[test]
 fn the_full_state_has_lazily_loaded_members_that_changed() {
     use Step::{Join, Kick, Rename, Sync};
-    let asking = |full_state| Asking {
-        limit: 0,
-        state_after: false,
-        full_state,
-        lost: 0,
-        forward: false,
+    let full = Asking {
+        full_state: true,
+        ..ASKING
     };
     let steps = [
         Join(3, 0),
         Rename(1, 0),
-        Sync(0, asking(false)),
+        Sync(0, ASKING),
         Kick(3, 0),
-        Sync(0, asking(true)),
+        Sync(0, full),
     ];
     run(3, steps.to_vec());
 }
@@ -126,18 +126,11 @@ fn the_full_state_has_lazily_loaded_members_that_changed() {
 #[test]
 fn a_stay_before_an_invite_is_told_with_the_invites_end() {
     use Step::{Invite, Join, Leave, Sync};
-    let asking = Asking {
-        limit: 0,
-        state_after: false,
-        full_state: false,
-        lost: 0,
-        forward: false,
-    };
     let steps = [
         Join(1, 1),
         Leave(1, 1),
         Invite(1, 1),
-        Sync(1, asking),
+        Sync(1, ASKING),
         Leave(1, 1),
     ];
     run(0, steps.to_vec());
@@ -169,17 +162,10 @@ fn incremental_answers_add_up_in_histories_that_once_failed_with_a_filter() {
     // Told neither members nor messages of the room, but who is there.
     run(6, vec![Check, Join(1, 1)]);
     // A redaction that she is not told of takes from what is unread, and the server forgets what it had counted.
-    let asking = Asking {
-        limit: 0,
-        state_after: false,
-        full_state: false,
-        lost: 0,
-        forward: false,
-    };
     let message = Say(1, 1, Message::Plain);
     run(
         6,
-        vec![Join(1, 1), message, Sync(0, asking), Redact(1, 0), Restart],
+        vec![Join(1, 1), message, Sync(0, ASKING), Redact(1, 0), Restart],
     );
 }
 
