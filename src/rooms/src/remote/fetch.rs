@@ -22,6 +22,9 @@ const CHAIN_MAX: usize = 200;
 const ROUNDS_MAX: usize = 5;
 /// How many missing events are asked for at once.
 const MISSING_LIMIT: usize = 50;
+/// Servers answer with fewer than are asked for, but none caps the answer below the default of the specification: with
+/// less it has told all that it will.
+const MISSING_CAP_MIN: usize = 10;
 /// Most auth events that are fetched one by one for one event.
 const AUTH_WALK_MAX: usize = 500;
 /// Up to so many events of a state are fetched one by one; for more the whole state is.
@@ -189,7 +192,7 @@ impl Rooms {
                 Err(error) => return Err(error.into()),
             };
             let checked = self.verified((site.version, &site.room_id), &events).await;
-            let before = chain.len();
+            let (before, count) = (chain.len(), events.len());
             for event in checked.into_iter().take(MISSING_LIMIT) {
                 let id = event.event_id().to_owned();
                 let is_here = self
@@ -200,7 +203,8 @@ impl Rooms {
                     chain.push(event);
                 }
             }
-            if chain.len() == before || chain.len() >= CHAIN_MAX {
+            let is_all = count < MISSING_CAP_MIN;
+            if is_all || chain.len() == before || chain.len() >= CHAIN_MAX {
                 break;
             }
             latest = self.open_ends(site, pdu, &chain, &known).await?;
