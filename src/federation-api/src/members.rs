@@ -53,6 +53,10 @@ pub(crate) fn router() -> Router<Parts> {
             "/_matrix/federation/v2/invite/{roomId}/{eventId}",
             put(invite),
         )
+        .route(
+            "/_matrix/federation/v1/exchange_third_party_invite/{roomId}",
+            put(exchange_third_party_invite),
+        )
 }
 
 #[derive(Deserialize)]
@@ -180,6 +184,18 @@ async fn invite_v1(State(rooms): State<Rooms>, request: Bare) -> Result<RawJson,
         "[200,{{\"event\":{}}}]",
         event.get()
     ))))
+}
+
+/// PUT /_matrix/federation/v1/exchange_third_party_invite/{roomId}
+async fn exchange_third_party_invite(
+    State(rooms): State<Rooms>,
+    request: Bare,
+) -> Result<RawJson, ApiError> {
+    let room_id: OwnedRoomId = request.path(0)?;
+    let event = read(&request.json)?;
+    let exchanged = rooms.exchange_third_party_invite(&request.origin, &room_id, event);
+    exchanged.await.map_err(rooms_error)?;
+    Ok(RawJson(Bytes::from_static(b"{}")))
 }
 
 /// Room, event id and event of a request whose body is an event.

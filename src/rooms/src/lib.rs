@@ -28,6 +28,7 @@ mod read;
 mod relate;
 pub mod remote;
 mod reports;
+mod restricted;
 mod retention;
 mod send;
 pub mod serve;

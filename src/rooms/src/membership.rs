@@ -1,13 +1,12 @@
 //! Joining, leaving, inviting and the like: what stands before the room's own rules.
 
+use hearth_data::RoomNo;
 use hearth_data::accounts::account_data::blocks_invites;
 use hearth_data::accounts::profiles;
-use hearth_data::members::{self, UserRoomRow};
+use hearth_data::members::UserRoomRow;
 use hearth_data::row::Json;
-use hearth_data::{RoomNo, rooms};
 use hearth_event::canonical::{Object, Value};
 use hearth_event::{Draft, Pdu, client};
-use hearth_store::Snapshot;
 use ruma::events::room::member::MembershipState;
 use ruma::{
     OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, RoomOrAliasId, UserId,
@@ -16,12 +15,10 @@ use serde_json::value::RawValue;
 
 use crate::queue::submit;
 use crate::read::list;
+use crate::restricted::{authoriser, fulfils_condition};
 use crate::stage::{Intent, Stage};
-use crate::summary::allowed_rooms;
 use crate::{Error, Result, Rider, Rooms, content};
 
-/// Most users that are asked to authorise a restricted join.
-const AUTHORISERS_MAX: usize = 100;
 /// State that helps somebody who is not in the room to decide whether to join.
 pub(crate) const STRIPPED: [(&str, &str); 7] = [
     ("m.room.create", ""),
@@ -203,10 +200,23 @@ impl Rooms {
             Err(Error::NoSuchRoom) => None,
             Err(error) => return Err(error),
         };
-        if let Some(room) = here
-            && self.is_here(room).await?
-        {
+        let is_here = match here {
+            Some(room) => self.is_here(room).await?,
+            None => false,
+        };
+        let mut ask = ask;
+        if let Some(signed) = ask.third_party.take_if(|_| !is_here) {
+            self.exchange_over(&room_id, &ask.target, &signed).await;
+        }
+        if let Some(room) = here.filter(|_| is_here) {
             match self.change_here(room, ask.clone()).await {
+                // The one who invited the address is elsewhere: her server writes the invite, and sends it here.
+                Err(Error::RemoteUnavailable) if ask.third_party.is_some() => {
+                    if let Some(signed) = ask.third_party.take() {
+                        self.exchange_over(&room_id, &ask.target, &signed).await;
+                    }
+                    return self.change_here(room, ask).await.map(|()| room_id);
+                }
                 // Nobody here can let the user in; others may.
                 Err(Error::CannotAuthoriseJoin) => {
                     let servers = self.servers_of(room, 1).await?;
@@ -511,48 +521,6 @@ async fn join_content(
 /// The content of the first join of a room.
 pub(crate) async fn creator_join(stage: &Stage<'_>, creator: &UserId) -> Result<Box<RawValue>> {
     content::raw(&with_profile(stage, creator, member(MembershipState::Join)).await?)
-}
-
-/// Whether a user is joined in one of the rooms that a restricted join rule names.
-pub(crate) async fn fulfils_condition(
-    snapshot: &dyn Snapshot,
-    user: &UserId,
-    rule: &Pdu,
-) -> Result<bool> {
-    for room_id in allowed_rooms(rule) {
-        let Some(room) = rooms::number(snapshot, &room_id).await? else {
-            continue;
-        };
-        let row = members::member(snapshot, room, user.as_str()).await?;
-        if row.is_some_and(|row| row.membership == MembershipState::Join) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-/// A joined local user who may invite: the creators, then those whom the power levels name.
-async fn authoriser(stage: &mut Stage<'_>) -> Result<Option<String>> {
-    let Some(power) = stage.view.power() else {
-        return Ok(None);
-    };
-    let mut candidates: Vec<OwnedUserId> = power.creators().to_vec();
-    candidates.extend(stage.view.create().map(|create| create.sender().to_owned()));
-    if let Some(levels) = stage.view.pdu("m.room.power_levels", "") {
-        let content = levels.content_object();
-        let users = content.get("users").and_then(Value::as_object);
-        let named = users.into_iter().flatten();
-        candidates.extend(named.filter_map(|(user, _)| UserId::parse(user.as_str()).ok()));
-    }
-    candidates.retain(|user| stage.inner.is_local(user) && power.can_invite(user));
-    candidates.truncate(AUTHORISERS_MAX);
-    for user in candidates {
-        stage.load(&[("m.room.member", user.as_str())]).await?;
-        if stage.view.membership(&user) == Some(MembershipState::Join) {
-            return Ok(Some(user.to_string()));
-        }
-    }
-    Ok(None)
 }
 
 /// What an invited or knocking user is shown of the room, with the member event itself.

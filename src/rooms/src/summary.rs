@@ -7,8 +7,8 @@ use hearth_event::visibility::Visibility;
 use ruma::events::room::member::MembershipState;
 use ruma::{OwnedRoomId, RoomAliasId, RoomId, RoomOrAliasId, UserId};
 
-use crate::membership::fulfils_condition;
 use crate::read::Look;
+use crate::restricted::fulfils_condition;
 use crate::{Error, Result, RoomListing, Rooms, content};
 
 /// Most rooms that a summary names as letting their members in.

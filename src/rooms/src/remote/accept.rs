@@ -39,7 +39,7 @@ impl Rooms {
         let site = self.resident_site(room_id).await?;
         let claim = (event_id, MembershipState::Join);
         let pdu = self.checked_member(&site, origin, claim, event).await?;
-        let number = self.accept(&site, origin, &pdu).await?;
+        let number = self.accept(&site, origin, (&pdu, Some(origin))).await?;
         let snapshot = self.snapshot().await?;
         let row = timeline::event(&*snapshot, site.room, number).await?;
         let (_, row) = row.ok_or(Error::NoSuchEvent)?;
@@ -61,7 +61,7 @@ impl Rooms {
         let site = self.resident_site(room_id).await?;
         let claim = (event_id, MembershipState::Leave);
         let pdu = self.checked_member(&site, origin, claim, event).await?;
-        self.accept(&site, origin, &pdu).await?;
+        self.accept(&site, origin, (&pdu, Some(origin))).await?;
         Ok(())
     }
 
@@ -76,7 +76,7 @@ impl Rooms {
         let site = self.resident_site(room_id).await?;
         let claim = (event_id, MembershipState::Knock);
         let pdu = self.checked_member(&site, origin, claim, event).await?;
-        self.accept(&site, origin, &pdu).await?;
+        self.accept(&site, origin, (&pdu, Some(origin))).await?;
         let snapshot = self.snapshot().await?;
         let mut stage = self.scratch(&*snapshot, site.room).await?;
         let state = crate::membership::stripped_state(&mut stage, &pdu).await?;
@@ -181,12 +181,19 @@ impl Rooms {
         Ok(signed)
     }
 
-    async fn accept(&self, site: &Site, origin: &ServerName, pdu: &Pdu) -> Result<EventNo> {
+    /// Has an event decided that `origin` has; what it refers to is fetched from there. It is sent on in the name of
+    /// `relay_from`, if there is one.
+    pub(crate) async fn accept(
+        &self,
+        site: &Site,
+        origin: &ServerName,
+        (pdu, relay_from): (&Pdu, Option<&ServerName>),
+    ) -> Result<EventNo> {
         let live = Live {
             pdu: pdu.clone(),
             after_gap: None,
             inbox: None,
-            relay_from: Some(origin.to_owned()),
+            relay_from: relay_from.map(ToOwned::to_owned),
         };
         let mut taken = self.take_in(site.room, Intake::Live(live.clone())).await?;
         if let Taken::Missing(_) = taken {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use hearth_data::partial::PartialRow;
 use hearth_data::rooms::RoomHead;
-use hearth_data::{EventNo, RoomNo, members, rooms, timeline};
+use hearth_data::{EventNo, RoomNo, rooms, timeline};
 use hearth_event::canonical::Object;
 use hearth_event::join::{Wish, check_import, complete};
 use hearth_event::{Pdu, RoomVersion, Verdict};
@@ -40,6 +40,23 @@ impl Entering {
             rooms.entry(room_id.to_string()).or_default().clone()
         };
         lock.lock_owned().await
+    }
+}
+
+/// Servers that may be in a room.
+pub(crate) struct Candidates {
+    /// Those that were named, and that of the one who invited.
+    pub(crate) named: Vec<OwnedServerName>,
+    /// Those that were in it as far as is known here; if there are none of either kind, that of the room id, which need
+    /// not be in it.
+    pub(crate) known: Vec<OwnedServerName>,
+}
+
+impl Candidates {
+    pub(crate) fn all(self) -> Vec<OwnedServerName> {
+        let mut all = self.named;
+        all.extend(self.known);
+        all
     }
 }
 
@@ -97,58 +114,56 @@ impl Rooms {
                 other => return other,
             }
         }
-        let servers = self.candidates(room_id, &ask.target, via).await?;
+        let candidates = self.candidates(room_id, &ask.target, via).await?;
         let mut failure = Error::NoServerInRoom;
-        for server in servers.into_iter().take(SERVERS_MAX) {
-            match self.enter_by(&server, room_id, ask).await {
-                Ok(()) => return Ok(()),
-                Err(error @ (Error::Stopping | Error::Store(_))) => return Err(error),
-                Err(error) => {
-                    tracing::debug!(%server, room.id = %room_id, error = error.chain(), "not entered");
-                    failure = graver(failure, error);
+        for servers in [candidates.named, candidates.known] {
+            // Who was named and refuses is not gone around: the user may want to know.
+            if ask.action != Action::Leave && rank(&failure) >= REFUSED {
+                break;
+            }
+            for server in servers.into_iter().take(SERVERS_MAX) {
+                match self.enter_by(&server, room_id, ask).await {
+                    Ok(()) => return Ok(()),
+                    Err(error @ (Error::Stopping | Error::Store(_))) => return Err(error),
+                    Err(error) => {
+                        tracing::debug!(%server, room.id = %room_id, error = error.chain(), "not entered");
+                        failure = graver(failure, error);
+                    }
                 }
             }
         }
         if ask.action == Action::Leave {
-            // An invite can be refused without anybody else hearing of it.
-            return self.leave_alone(room_id, &ask.target).await;
+            return self.leave_alone(room_id, ask).await;
         }
         Err(failure)
     }
 
-    /// Servers that may be in a room: those named, that of the one who invited, those known here; if there are none, that
-    /// of the room id, which need not be in it.
-    async fn candidates(
+    /// Servers that may be in a room.
+    pub(crate) async fn candidates(
         &self,
         room_id: &RoomId,
         user: &UserId,
         via: &[OwnedServerName],
-    ) -> Result<Vec<OwnedServerName>> {
-        let mut servers = via.to_vec();
+    ) -> Result<Candidates> {
+        let (mut named, mut known) = (via.to_vec(), Vec::new());
         if let Ok(room) = self.number(room_id).await {
-            servers.extend(self.inviter(room, user).await?);
-            servers.extend(self.servers_of(room, SERVERS_MAX).await?);
+            named.extend(self.inviter(room, user).await?);
+            known = self.servers_of(room, SERVERS_MAX).await?;
         }
-        if servers.is_empty() {
-            servers.extend(room_id.server_name().map(ToOwned::to_owned));
+        if named.is_empty() && known.is_empty() {
+            known.extend(room_id.server_name().map(ToOwned::to_owned));
         }
         let mut seen = HashSet::new();
-        servers.retain(|server| server != self.server_name() && seen.insert(server.clone()));
-        Ok(servers)
+        for servers in [&mut named, &mut known] {
+            servers.retain(|server| server != self.server_name() && seen.insert(server.clone()));
+        }
+        Ok(Candidates { named, known })
     }
 
     /// The server of whoever sent the user's last member event.
     async fn inviter(&self, room: RoomNo, user: &UserId) -> Result<Option<OwnedServerName>> {
-        let snapshot = self.snapshot().await?;
-        let Some(row) = members::user_room(&*snapshot, user.as_str(), room).await? else {
-            return Ok(None);
-        };
-        let Some(look) = self.look(snapshot, room).await? else {
-            return Ok(None);
-        };
-        let event = timeline::event(&*look.snapshot, room, row.event).await?;
-        let pdu = event.map(|(_, row)| look.pdu(&row)).transpose()?;
-        Ok(pdu.map(|pdu| pdu.sender().server_name().to_owned()))
+        let event = self.last_member_event(room, user).await?;
+        Ok(event.map(|pdu| pdu.sender().server_name().to_owned()))
     }
 
     async fn enter_by(&self, server: &ServerName, room_id: &RoomId, ask: &MemberAsk) -> Result<()> {
@@ -229,7 +244,12 @@ impl Rooms {
         };
         let answer = self.remote().send_join(server, send, Members::Omit).await?;
         let place = (sent.version, &*room_id);
-        let join = self.signed_join(place, &sent.event, &answer).await;
+        let join = self.signed_join(place, &sent.event, &answer).await?;
+        if let Some(site) = self.site_within(&room_id).await? {
+            // We are in it, and its state is known here. Only the join is new.
+            self.accept(&site, server, (&join, None)).await?;
+            return Ok(());
+        }
         let mut events = answer.state;
         let state_count = events.len();
         events.extend(answer.auth_chain);
@@ -251,17 +271,9 @@ impl Rooms {
         all.extend(state);
         self.keep_outliers(&site, all).await?;
         self.advance_to(&site, ids).await?;
-        let partial = answer.members_omitted.then(|| PartialRow {
-            join: join.event_id().to_owned(),
-            event: EventNo(0),
-            state: hearth_data::StateId::EMPTY,
-            resident: server.to_string(),
-            servers: answer
-                .servers_in_room
-                .iter()
-                .map(ToString::to_string)
-                .collect(),
-        });
+        let partial = answer
+            .members_omitted
+            .then(|| partial_row(&join, server, &answer.servers_in_room));
         let is_partial = partial.is_some();
         let step = Step::Enter {
             join,
@@ -285,6 +297,19 @@ impl Rooms {
             self.complete_later(room);
         }
         Ok(())
+    }
+
+    /// A room in which users of this server are.
+    async fn site_within(&self, room_id: &RoomId) -> Result<Option<Site>> {
+        let room = match self.number(room_id).await {
+            Ok(room) => room,
+            Err(Error::NoSuchRoom) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let site = self.site(room).await?;
+        Ok(site
+            .filter(|(_, is_within)| *is_within)
+            .map(|(site, _)| site))
     }
 
     /// Members of the state before a join that were left out of what came of it, and that the join names: the user's own
@@ -324,15 +349,22 @@ impl Rooms {
         place: (RoomVersion, &RoomId),
         own: &Pdu,
         answer: &JoinAnswer,
-    ) -> Pdu {
-        let Some(event) = &answer.event else {
-            return own.clone();
-        };
-        let checked = self.verified(place, std::slice::from_ref(event)).await;
+    ) -> Result<Pdu> {
+        let events = answer.event.as_slice();
+        let checked = self.verified(place, events).await;
         let signed = checked
             .into_iter()
             .find(|pdu| pdu.event_id() == own.event_id() && pdu.is_intact());
-        signed.unwrap_or_else(|| own.clone())
+        if let Some(signed) = signed {
+            return Ok(signed);
+        }
+        let field = "join_authorised_via_users_server";
+        let is_restricted = place.0.rules().authorization.restricted_join_rule;
+        if is_restricted && own.content_object().contains_key(field) {
+            let why = "the join is not signed by the server that lets the user in";
+            return Err(RemoteError::Malformed(why.to_owned()).into());
+        }
+        Ok(own.clone())
     }
 
     /// The checked events of a state and of its auth chain.
@@ -449,24 +481,24 @@ impl Rooms {
         self.take_in(room, Intake::Import(Box::new(step))).await?;
         Ok(())
     }
+}
 
-    async fn leave_alone(&self, room_id: &RoomId, user: &UserId) -> Result<()> {
-        let room = self.number(room_id).await?;
-        let step = Step::Outside {
-            user: user.to_owned(),
-            membership: MembershipState::Leave,
-            event: None,
-            stripped_state: None,
-            inbox: None,
-        };
-        self.take_in(room, Intake::Import(Box::new(step))).await?;
-        Ok(())
+/// What is noted of a room most of whose members are still to come.
+fn partial_row(join: &Pdu, resident: &ServerName, servers: &[OwnedServerName]) -> PartialRow {
+    PartialRow {
+        join: join.event_id().to_owned(),
+        event: EventNo(0),
+        state: hearth_data::StateId::EMPTY,
+        resident: resident.to_string(),
+        servers: servers.iter().map(ToString::to_string).collect(),
     }
 }
 
-/// The one of two failures that says more: a refusal more than a server that is not there.
-fn graver(one: Error, other: Error) -> Error {
-    let rank = |error: &Error| match error {
+/// From this rank on a failure is a refusal by a server that knows the room.
+const REFUSED: u8 = 4;
+
+fn rank(error: &Error) -> u8 {
+    match error {
         Error::NoServerInRoom => 0,
         Error::Remote(RemoteError::Unreachable(_)) => 1,
         Error::Remote(RemoteError::Refused {
@@ -477,10 +509,14 @@ fn graver(one: Error, other: Error) -> Error {
         Error::Remote(RemoteError::Refused {
             reason: Refusal::CannotGrant | Refusal::CannotAuthorise,
             ..
-        }) => 4,
+        }) => REFUSED,
         Error::UnsupportedVersion(_) => 5,
         _ => 6,
-    };
+    }
+}
+
+/// The one of two failures that says more: a refusal more than a server that is not there.
+fn graver(one: Error, other: Error) -> Error {
     if rank(&other) >= rank(&one) {
         other
     } else {

@@ -201,7 +201,7 @@ impl Rooms {
     }
 
     /// The room, and whether users of this server are in it.
-    async fn site(&self, room: RoomNo) -> Result<Option<(Site, bool)>> {
+    pub(super) async fn site(&self, room: RoomNo) -> Result<Option<(Site, bool)>> {
         let snapshot = self.snapshot().await?;
         let Some(head) = rooms::head(&*snapshot, room).await? else {
             return Ok(None);

@@ -3,11 +3,13 @@
 //! What comes is checked as far as it can be with the keys at hand, kept in a durable inbox per room (`receive.rs`),
 //! completed by tasks that may wait for the network (`intake.rs`, `waiting.rs`, `fetch.rs`), and decided by the room's
 //! worker, which may not. Joins and the like over other servers are in `enter.rs` and `import.rs`, those of other
-//! servers' users through us in `accept.rs`, invites in `invite.rs`, history that we lack in `backfill.rs`.
+//! servers' users through us in `accept.rs`, leaves that nobody hears of in `alone.rs`, invites in `invite.rs` and by
+//! address in `third_party.rs`, history that we lack in `backfill.rs`.
 //!
 //! Knows other servers only through the ports `Remote` and `Keys`.
 
 pub(crate) mod accept;
+mod alone;
 pub(crate) mod backfill;
 pub(crate) mod check;
 pub(crate) mod enter;
@@ -21,6 +23,7 @@ pub(crate) mod outsiders;
 pub(crate) mod partial;
 mod pending;
 pub(crate) mod receive;
+mod third_party;
 mod waiting;
 
 #[cfg(test)]

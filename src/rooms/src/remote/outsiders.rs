@@ -8,7 +8,8 @@ use ruma::{OwnedRoomId, UserId};
 use serde_json::value::RawValue;
 
 use crate::Result;
-use crate::membership::{STRIPPED, fulfils_condition};
+use crate::membership::STRIPPED;
+use crate::restricted::fulfils_condition;
 use crate::stage::Stage;
 
 /// Whether a user of another server may be let in by a restricted rule, or needs not to be.

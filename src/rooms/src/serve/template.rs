@@ -12,8 +12,8 @@ use hearth_types::limits::PREV_EVENTS_MAX;
 use ruma::events::room::member::MembershipState;
 use ruma::{OwnedUserId, RoomId, ServerName, UserId};
 
-use crate::membership::fulfils_condition;
 use crate::read::Look;
+use crate::restricted::fulfils_condition;
 use crate::{Error, Result, Rooms, content};
 
 /// Most users asked whether they can let somebody in.
