@@ -116,7 +116,7 @@ fn listed(page: RoomPage) -> Value {
     answer
 }
 
-fn chunk(room: &RoomListing) -> Value {
+pub(crate) fn chunk(room: &RoomListing) -> Value {
     let mut chunk = json!({
         "room_id": room.room_id,
         "num_joined_members": room.joined,

@@ -4,8 +4,8 @@ use axum::Router;
 use axum::extract::State;
 use bytes::Bytes;
 use hearth_http::{ApiError, RawJson, route};
-use hearth_rooms::Rooms;
 use hearth_rooms::serve::{Direction, Missing};
+use hearth_rooms::{Children, RoomSummary, Rooms};
 use hearth_types::Clock;
 use ruma::api::Direction as Way;
 use ruma::api::federation::authorization::get_event_authorization;
@@ -13,10 +13,12 @@ use ruma::api::federation::backfill::get_backfill;
 use ruma::api::federation::event::{
     get_event, get_event_by_timestamp, get_missing_events, get_room_state, get_room_state_ids,
 };
-use serde_json::json;
+use ruma::api::federation::space::get_hierarchy;
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 use crate::error::rooms_error;
+use crate::query::chunk;
 use crate::{Parts, Signed};
 
 pub(crate) fn router() -> Router<Parts> {
@@ -26,7 +28,45 @@ pub(crate) fn router() -> Router<Parts> {
     let router = route::<get_event_authorization::v1::Request, _, _, _>(router, event_auth);
     let router = route::<get_backfill::v1::Request, _, _, _>(router, backfill);
     let router = route::<get_missing_events::v1::Request, _, _, _>(router, missing_events);
+    let router = route::<get_hierarchy::v1::Request, _, _, _>(router, hierarchy);
     route::<get_event_by_timestamp::v1::Request, _, _, _>(router, timestamp_to_event)
+}
+
+/// GET /_matrix/federation/v1/hierarchy/{roomId}
+async fn hierarchy(
+    State(rooms): State<Rooms>,
+    request: Signed<get_hierarchy::v1::Request>,
+) -> Result<RawJson, ApiError> {
+    let body = &request.body;
+    let which = match body.suggested_only {
+        true => Children::Suggested,
+        false => Children::All,
+    };
+    let served = rooms.hierarchy_for(&request.origin, &body.room_id, which);
+    let served = served.await.map_err(rooms_error)?;
+    let mut room = summarized(&served.room.summary);
+    room["children_state"] = json!(served.room.children);
+    let children: Vec<Value> = served.children.iter().map(summarized).collect();
+    let answer = json!({
+        "room": room,
+        "children": children,
+        "inaccessible_children": served.inaccessible,
+    });
+    Ok(RawJson(Bytes::from(answer.to_string())))
+}
+
+fn summarized(summary: &RoomSummary) -> Value {
+    let mut shown = chunk(&summary.listing);
+    for (field, value) in [
+        ("room_version", &summary.version),
+        ("encryption", &summary.encryption),
+    ] {
+        if let Some(value) = value {
+            shown[field] = Value::from(value.as_str());
+        }
+    }
+    shown["allowed_room_ids"] = json!(summary.allowed);
+    shown
 }
 
 /// GET /_matrix/federation/v1/state/{roomId}

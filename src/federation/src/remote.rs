@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use hearth_ports::BoxFuture;
 use hearth_ports::remote::{
-    AliasAnswer, At, Direction, FoundAt, Invite, JoinAnswer, MakeMember, MemberKind, Members,
-    MissingEvents, Refusal, Remote, RemoteError, RemoteResult, SendMember, StateEvents, StateIds,
-    Template, Untrusted,
+    AliasAnswer, At, Children, Direction, FoundAt, Invite, JoinAnswer, MakeMember, MemberKind,
+    Members, MissingEvents, Refusal, Remote, RemoteError, RemoteResult, SendMember, SpaceAnswer,
+    StateEvents, StateIds, Template, Untrusted,
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use ruma::{EventId, OwnedEventId, OwnedRoomId, OwnedServerName, RoomAliasId, RoomId, ServerName};
@@ -29,6 +29,11 @@ const STATE_BYTES_MAX: u64 = 256 << 20;
 const STATE_TIME_MAX: Duration = Duration::from_secs(120);
 /// Largest answer of few events, in bytes: 100 of the largest, with room for escapes.
 const EVENTS_BYTES_MAX: u64 = 16 << 20;
+
+/// Largest answer about a space and its children, in bytes.
+const SPACE_BYTES_MAX: u64 = 4 << 20;
+/// How long it may take: somebody waits for the tree of which it is a part.
+const SPACE_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Text as part of a path or query.
 pub(crate) fn encoded(text: &str) -> impl std::fmt::Display + '_ {
@@ -162,6 +167,15 @@ struct AliasBody {
     room_id: OwnedRoomId,
     #[serde(default)]
     servers: Vec<OwnedServerName>,
+}
+
+#[derive(Deserialize)]
+struct SpaceBody {
+    room: Untrusted,
+    #[serde(default)]
+    children: Vec<Untrusted>,
+    #[serde(default)]
+    inaccessible_children: Vec<OwnedRoomId>,
 }
 
 impl Remote for Client {
@@ -414,6 +428,30 @@ impl Remote for Client {
             Ok(AliasAnswer {
                 room_id: body.room_id,
                 servers: body.servers,
+            })
+        })
+    }
+
+    fn hierarchy<'a>(
+        &'a self,
+        server: &'a ServerName,
+        room_id: &'a RoomId,
+        children: Children,
+    ) -> BoxFuture<'a, RemoteResult<SpaceAnswer>> {
+        Box::pin(async move {
+            let mut uri = v1("hierarchy", &[room_id.as_str()]);
+            let suggested = children == Children::Suggested;
+            let _ = write!(uri, "?suggested_only={suggested}");
+            let ask = Ask {
+                bytes_max: SPACE_BYTES_MAX,
+                time_max: SPACE_TIME_MAX,
+                ..Ask::get(uri)
+            };
+            let body: SpaceBody = self.asked(server, ask).await?;
+            Ok(SpaceAnswer {
+                room: body.room,
+                children: body.children,
+                inaccessible: body.inaccessible_children,
             })
         })
     }

@@ -123,6 +123,14 @@ pub trait Remote: Send + Sync {
         server: &'a ServerName,
         alias: &'a RoomAliasId,
     ) -> BoxFuture<'a, RemoteResult<AliasAnswer>>;
+
+    /// `hierarchy`: what the server tells of a room, and of its children if it is a space.
+    fn hierarchy<'a>(
+        &'a self,
+        server: &'a ServerName,
+        room_id: &'a RoomId,
+        children: Children,
+    ) -> BoxFuture<'a, RemoteResult<SpaceAnswer>>;
 }
 
 /// The membership that a user of ours wants, for which another server makes the template.
@@ -284,6 +292,27 @@ pub struct AliasAnswer {
     pub room_id: OwnedRoomId,
     /// Servers that know it.
     pub servers: Vec<OwnedServerName>,
+}
+
+/// Which children of a space are asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Children {
+    /// All.
+    #[default]
+    All,
+    /// Those that the space suggests.
+    Suggested,
+}
+
+/// A room as another server tells of it.
+#[derive(Clone, Debug)]
+pub struct SpaceAnswer {
+    /// Its summary, with the events that name its children.
+    pub room: Untrusted,
+    /// Summaries of children.
+    pub children: Vec<Untrusted>,
+    /// Children into which nobody of the asking server can come.
+    pub inaccessible: Vec<OwnedRoomId>,
 }
 
 /// What calls of [`Remote`] answer.

@@ -5,22 +5,22 @@ use hearth_event::Pdu;
 use hearth_event::canonical::Value;
 use hearth_event::visibility::Visibility;
 use ruma::events::room::member::MembershipState;
-use ruma::{OwnedRoomId, RoomAliasId, RoomId, RoomOrAliasId, UserId};
+use ruma::{OwnedRoomId, OwnedServerName, RoomAliasId, RoomId, RoomOrAliasId, UserId};
 
 use crate::read::Look;
 use crate::restricted::fulfils_condition;
 use crate::{Error, Result, RoomListing, Rooms, content};
 
 /// Most rooms that a summary names as letting their members in.
-const ALLOWED_MAX: usize = 100;
+pub(crate) const ALLOWED_MAX: usize = 100;
 
 /// A room as it is told to somebody who thinks about entering it.
 #[derive(Clone, Debug)]
 pub struct RoomSummary {
     /// What the directory would say of it.
     pub listing: RoomListing,
-    /// Its version.
-    pub version: &'static str,
+    /// Its version; unknown of a room of which another server tells without saying.
+    pub version: Option<String>,
     /// The algorithm with which its messages are encrypted.
     pub encryption: Option<String>,
     /// The rooms whose members may join, if its join rule is a restricted one.
@@ -30,26 +30,45 @@ pub struct RoomSummary {
 }
 
 impl Rooms {
-    /// The summary of a room, for those who may know of it. Everything else looks as if there were no such room.
+    /// The summary of a room, for those who may know of it. Everything else looks as if there were no such room. Of a room
+    /// that nobody here follows one of the servers `via` may tell, if a user asks.
     pub async fn summary(
         &self,
         user: Option<&UserId>,
         room: &RoomOrAliasId,
+        via: &[OwnedServerName],
     ) -> Result<RoomSummary> {
-        let room_id = match <&RoomAliasId>::try_from(room) {
-            Ok(alias) => self.resolve_alias(alias).await?.room_id,
-            Err(_) => RoomId::parse(room.as_str()).map_err(|_| Error::NoSuchAlias)?,
+        let mut via = via.to_vec();
+        let room_id = match (<&RoomAliasId>::try_from(room), user) {
+            (Ok(alias), Some(_)) => {
+                let (room_id, servers) = self.resolve_anywhere(alias).await?;
+                via.extend(servers);
+                room_id
+            }
+            (Ok(alias), None) => self.resolve_alias(alias).await?.room_id,
+            (Err(_), _) => RoomId::parse(room.as_str()).map_err(|_| Error::NoSuchAlias)?,
         };
         let snapshot = self.snapshot().await?;
-        let Some(room) = rooms::number(&*snapshot, &room_id).await? else {
-            return Err(Error::NoServerInRoom);
+        let look = match rooms::number(&*snapshot, &room_id).await? {
+            Some(room) => self.look(snapshot, room).await?,
+            None => None,
         };
-        let look = self.look(snapshot, room).await?;
-        let look = look.ok_or(Error::NoServerInRoom)?;
-        if !look.may_be_known(user).await? {
-            return Err(Error::NoServerInRoom);
+        let is_followed = look.as_ref().is_some_and(|look| look.head.joined_local > 0);
+        if let Some(user) = user.filter(|_| !is_followed) {
+            let servers = self.candidates(&room_id, user, &via).await?.all();
+            if let Some(mut summary) = self.far_summary(user, &room_id, &servers).await? {
+                let membership = match &look {
+                    Some(look) => look.membership_of(user).await?,
+                    None => None,
+                };
+                summary.membership = Some(membership.unwrap_or(MembershipState::Leave));
+                return Ok(summary);
+            }
         }
-        look.summary(user).await
+        match look {
+            Some(look) if look.may_be_known(user).await? => look.summary(user).await,
+            _ => Err(Error::NoServerInRoom),
+        }
     }
 }
 
@@ -106,7 +125,7 @@ impl Look {
         };
         Ok(RoomSummary {
             listing: self.listing().await?,
-            version: self.version.as_str(),
+            version: Some(self.version.as_str().to_owned()),
             encryption: encryption.and_then(|event| content::text(&event, "algorithm")),
             allowed: rule.as_ref().map(allowed_rooms).unwrap_or_default(),
             membership,

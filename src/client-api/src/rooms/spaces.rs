@@ -30,7 +30,9 @@ async fn summary(
     request: Ruma<get_summary::v1::Request>,
 ) -> Result<RawJson, ApiError> {
     let user = request.caller.as_ref().map(|caller| &*caller.user);
-    let summary = rooms.summary(user, &request.body.room_id_or_alias).await;
+    let summary = rooms
+        .summary(user, &request.body.room_id_or_alias, &request.body.via)
+        .await;
     let summary = summary.map_err(|error| match error {
         Error::NoServerInRoom => ApiError::not_found("Room not found"),
         error => rooms_error(error),
@@ -44,7 +46,9 @@ async fn summary(
 
 fn summarized(summary: &RoomSummary) -> Value {
     let mut shown = listing(&summary.listing);
-    shown["room_version"] = summary.version.into();
+    if let Some(version) = &summary.version {
+        shown["room_version"] = version.as_str().into();
+    }
     if let Some(encryption) = &summary.encryption {
         shown["encryption"] = encryption.as_str().into();
     }

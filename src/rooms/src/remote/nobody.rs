@@ -1,8 +1,8 @@
 //! A server without others.
 
 use hearth_ports::remote::{
-    AliasAnswer, At, FoundAt, Invite, JoinAnswer, MakeMember, Members, MissingEvents, RemoteError,
-    RemoteResult, SendMember, StateEvents, StateIds, Template, Untrusted,
+    AliasAnswer, At, Children, FoundAt, Invite, JoinAnswer, MakeMember, Members, MissingEvents,
+    RemoteError, RemoteResult, SendMember, SpaceAnswer, StateEvents, StateIds, Template, Untrusted,
 };
 use hearth_ports::{BoxFuture, KeySet, Keys, Remote, WantedKey};
 use ruma::{EventId, OwnedEventId, RoomAliasId, RoomId, ServerName};
@@ -131,6 +131,14 @@ impl Remote for NoRemote {
         _: &'a ServerName,
         _: &'a RoomAliasId,
     ) -> BoxFuture<'a, RemoteResult<AliasAnswer>> {
+        nobody()
+    }
+    fn hierarchy<'a>(
+        &'a self,
+        _: &'a ServerName,
+        _: &'a RoomId,
+        _: Children,
+    ) -> BoxFuture<'a, RemoteResult<SpaceAnswer>> {
         nobody()
     }
 }

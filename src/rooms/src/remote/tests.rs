@@ -5,3 +5,4 @@ mod fixture;
 mod inbox;
 mod outside;
 mod security;
+mod spaces;

@@ -7,6 +7,7 @@
 mod ephemeral;
 mod events;
 mod joined;
+mod space;
 mod state;
 mod template;
 mod visible;
@@ -24,6 +25,7 @@ use ruma::{OwnedRoomAliasId, OwnedServerName, RoomAliasId, RoomId, ServerName, U
 pub(crate) use ephemeral::EARLY_RECEIPTS_MAX;
 pub use ephemeral::RemoteReceipt;
 pub use events::{Direction, Missing};
+pub use space::ServedSpace;
 pub use template::Template;
 
 use crate::read::Look;

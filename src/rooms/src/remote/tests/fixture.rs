@@ -11,8 +11,9 @@ use hearth_event::{
     Draft, Parents, Pdu, RoomVersion, SigningKey, VerifyKey, auth_keys_of_draft, build,
 };
 use hearth_ports::remote::{
-    AliasAnswer, At, FoundAt, Invite, JoinAnswer, MakeMember, Members, MissingEvents, Refusal,
-    RemoteError, RemoteResult, SendMember, StateEvents, StateIds, Template, Untrusted,
+    AliasAnswer, At, Children, FoundAt, Invite, JoinAnswer, MakeMember, Members, MissingEvents,
+    Refusal, RemoteError, RemoteResult, SendMember, SpaceAnswer, StateEvents, StateIds, Template,
+    Untrusted,
 };
 use hearth_ports::{BoxFuture, KeySet, Keys, Remote, WantedKey};
 use hearth_store::{Backend, MemoryBackend};
@@ -68,6 +69,7 @@ struct Said {
     events: HashMap<OwnedEventId, Untrusted>,
     before: HashMap<OwnedEventId, Vec<Untrusted>>,
     states: HashMap<OwnedEventId, StateIds>,
+    spaces: HashMap<OwnedRoomId, SpaceAnswer>,
     silent: HashSet<OwnedServerName>,
     unknown_keys: HashSet<OwnedServerName>,
     asked: Vec<String>,
@@ -100,6 +102,21 @@ impl Script {
             auth_chain: Vec::new(),
         };
         self.said().states.insert(event.to_owned(), ids);
+    }
+
+    /// What others tell of a room and its children.
+    pub(super) fn space(&self, room: &RoomId, answer: &serde_json::Value) {
+        let all = |field: &str| {
+            let items = answer[field].as_array().into_iter().flatten();
+            items.map(raw).collect()
+        };
+        let inaccessible = answer["inaccessible_children"].clone();
+        let answer = SpaceAnswer {
+            room: raw(&answer["room"]),
+            children: all("children"),
+            inaccessible: serde_json::from_value(inaccessible).unwrap_or_default(),
+        };
+        self.said().spaces.insert(room.to_owned(), answer);
     }
 
     /// A server never answers.
@@ -285,6 +302,16 @@ impl Remote for Script {
         alias: &'a RoomAliasId,
     ) -> BoxFuture<'a, RemoteResult<AliasAnswer>> {
         NoRemote.alias(server, alias)
+    }
+    fn hierarchy<'a>(
+        &'a self,
+        server: &'a ServerName,
+        room_id: &'a RoomId,
+        _: Children,
+    ) -> BoxFuture<'a, RemoteResult<SpaceAnswer>> {
+        self.answer(server, format!("hierarchy {room_id}"), |said| {
+            said.spaces.get(room_id).cloned()
+        })
     }
 }
 
