@@ -11,8 +11,8 @@ pub trait History: Send + Sync {
     /// store, or when nobody could be asked.
     fn fill<'a>(&'a self, room_id: &'a RoomId, page: PageBack) -> BoxFuture<'a, Filled>;
 
-    /// The event nearest to a moment, asked of other servers, if it is in history that we lack. The event is then
-    /// in the store.
+    /// Asks other servers for the event nearest to a moment, and has the history fetched that lies between it and what is
+    /// here. Answers the event, which is then in the store, or nothing if nobody knows one that can be reached.
     fn find<'a>(&'a self, room_id: &'a RoomId, at: At) -> BoxFuture<'a, Option<OwnedEventId>>;
 }
 

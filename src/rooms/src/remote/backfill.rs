@@ -1,11 +1,12 @@
 //! History that we lack, fetched when somebody reads there.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use hearth_data::gaps::{self, GapRow};
 use hearth_data::{Place, rooms, timeline};
 use hearth_event::Pdu;
-use hearth_ports::remote::{At, RemoteError};
+use hearth_ports::remote::{At, Direction, FoundAt};
 use hearth_ports::{BoxFuture, Filled, History, PageBack};
 use ruma::{EventId, OwnedEventId, OwnedServerName, RoomId, ServerName};
 
@@ -22,6 +23,8 @@ const BYTES_MAX: usize = 2 << 20;
 const SERVERS_MAX: usize = 4;
 /// How often is backfilled to reach an event that was found by its time.
 const JUMPS_MAX: usize = 25;
+/// How long a client waits for an event that is found by its time; what was fetched by then stays.
+const FIND_TIME_MAX: Duration = Duration::from_secs(20);
 /// Largest page that is looked through for a gap.
 const PAGE_MAX: usize = 1_000;
 
@@ -40,12 +43,13 @@ impl History for Rooms {
 
     fn find<'a>(&'a self, room_id: &'a RoomId, at: At) -> BoxFuture<'a, Option<OwnedEventId>> {
         Box::pin(async move {
-            match self.find_at(room_id, at).await {
-                Ok(found) => found,
-                Err(error) => {
+            match tokio::time::timeout(FIND_TIME_MAX, self.find_at(room_id, at)).await {
+                Ok(Ok(found)) => found,
+                Ok(Err(error)) => {
                     tracing::debug!(room.id = %room_id, error = error.chain(), "no event found");
                     None
                 }
+                Err(_) => None,
             }
         })
     }
@@ -184,39 +188,58 @@ impl Rooms {
 
     async fn find_at(&self, room_id: &RoomId, at: At) -> Result<Option<OwnedEventId>> {
         let room = self.number(room_id).await?;
-        let snapshot = self.snapshot().await?;
-        if gaps::all(&*snapshot, room).await?.is_empty() {
+        let Some((site, _)) = self.site(room).await? else {
             return Ok(None);
-        }
-        let look = self.look(snapshot, room).await?.ok_or(Error::NoSuchRoom)?;
-        let site = Site {
-            room,
-            room_id: room_id.to_owned(),
-            version: look.version,
         };
-        drop(look);
         for server in self.servers_of(room, SERVERS_MAX).await? {
-            let Some(found) = self.ask_time(&site, &server, at).await? else {
+            let reached = match self.ask_time(&site, &server, at).await? {
+                Some(found) => self.reach(&site, &server, &found).await,
+                None => continue,
+            };
+            match reached {
+                Ok(None) => {}
+                Err(Error::Remote(error)) => {
+                    tracing::debug!(%server, %error, "no history from this server");
+                }
+                found => return found,
+            }
+        }
+        Ok(None)
+    }
+
+    /// Backfills until an event is here that a server has found by its time.
+    async fn reach(
+        &self,
+        site: &Site,
+        server: &ServerName,
+        found: &FoundAt,
+    ) -> Result<Option<OwnedEventId>> {
+        for _ in 0..JUMPS_MAX {
+            let wanted = std::slice::from_ref(&found.event_id);
+            if self.unplaced(site, wanted).await?.is_empty() {
+                return Ok(Some(found.event_id.clone()));
+            }
+            let Some((above, gap)) = self.gap_at(site, found.ts).await? else {
+                break;
+            };
+            if !self.fill_from(site, server, (above, &gap)).await? {
+                break;
+            }
+        }
+        Ok(None)
+    }
+
+    /// The gap in which an event of a time would be: the oldest below an event that is not older.
+    async fn gap_at(&self, site: &Site, ts: u64) -> Result<Option<(Place, GapRow)>> {
+        let snapshot = self.snapshot().await?;
+        for (above, gap) in gaps::all(&*snapshot, site.room).await? {
+            let next = timeline::forward(&*snapshot, site.room, gap.next.next(), Place::MAX, 1);
+            let Some(next) = next.await?.into_iter().next() else {
                 continue;
             };
-            for _ in 0..JUMPS_MAX {
-                if self
-                    .unplaced(&site, std::slice::from_ref(&found))
-                    .await?
-                    .is_empty()
-                {
-                    return Ok(Some(found));
-                }
-                let page = PageBack {
-                    before: i64::MAX,
-                    limit: PAGE_MAX,
-                };
-                let Some((site, above, gap)) = self.gap_in(room_id, page).await? else {
-                    break;
-                };
-                if !self.fill_from(&site, &server, (above, &gap)).await? {
-                    break;
-                }
+            let next = timeline::pdu(site.version, &site.room_id, &next.row)?;
+            if next.origin_server_ts().0 >= ts {
+                return Ok(Some((above, gap)));
             }
         }
         Ok(None)
@@ -227,15 +250,19 @@ impl Rooms {
         site: &Site,
         server: &OwnedServerName,
         at: At,
-    ) -> Result<Option<OwnedEventId>> {
-        match self
-            .remote()
-            .timestamp_to_event(server, &site.room_id, at)
-            .await
-        {
-            Ok(found) => Ok(Some(found.event_id)),
-            Err(RemoteError::Refused { .. } | RemoteError::Unreachable(_)) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+    ) -> Result<Option<FoundAt>> {
+        let answer = self.remote().timestamp_to_event(server, &site.room_id, at);
+        let found = match answer.await {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::debug!(%server, %error, "no event of that time from this server");
+                return Ok(None);
+            }
+        };
+        let fits = match at.direction {
+            Direction::Forward => found.ts >= at.ts,
+            Direction::Backward => found.ts <= at.ts,
+        };
+        Ok(fits.then_some(found))
     }
 }

@@ -1,7 +1,9 @@
 //! GET `/rooms/{roomId}/timestamp_to_event`.
 
 use bytes::Bytes;
-use hearth_data::{Place, timeline};
+use hearth_data::{Place, gaps, timeline};
+use hearth_ports::remote::{self, At};
+use ruma::OwnedEventId;
 
 use super::{Open, Walk, walk};
 use crate::ask::{Direction, TimestampAsk};
@@ -16,6 +18,43 @@ const STEPS_MAX: usize = 66;
 /// The event nearest to a time in a direction. Takes the room's history as ordered by time, which it is but for
 /// clocks that are wrong.
 pub(crate) async fn timestamp_to_event(inner: &Inner, ask: TimestampAsk) -> Result<Bytes> {
+    let first = nearest(inner, &ask).await?;
+    let found = match (first.may_be_nearer_elsewhere, inner.history()) {
+        (true, Some(history)) => {
+            let at = At {
+                ts: ask.ts,
+                direction: match ask.direction {
+                    Direction::Forward => remote::Direction::Forward,
+                    Direction::Backward => remote::Direction::Backward,
+                },
+            };
+            match history.find(&ask.room_id, at).await {
+                // What others say is only a hint: the event is here now, and looked for like any other.
+                Some(_) => nearest(inner, &ask).await?.event,
+                None => first.event,
+            }
+        }
+        _ => first.event,
+    };
+    let (event_id, ts) = found.ok_or(Error::NoSuchEvent)?;
+    let mut json = JsonWriter::new();
+    json.begin_object();
+    json.key("event_id");
+    json.text(event_id.as_str());
+    json.key("origin_server_ts");
+    json.number(ts);
+    json.end_object();
+    Ok(json.finish().into())
+}
+
+/// The nearest event of the history that is here.
+struct Nearest {
+    event: Option<(OwnedEventId, u64)>,
+    /// History is missing between it and the time that was asked for.
+    may_be_nearer_elsewhere: bool,
+}
+
+async fn nearest(inner: &Inner, ask: &TimestampAsk) -> Result<Nearest> {
     let snapshot = inner.parts.store.snapshot().await?;
     let open = Open::new(inner, &*snapshot, &ask.reader, &ask.room_id).await?;
     let edge = first_from(&open, ask.ts).await?;
@@ -33,16 +72,31 @@ pub(crate) async fn timestamp_to_event(inner: &Inner, ask: TimestampAsk) -> Resu
             limit: 1,
         },
     };
+    let (from, to) = (wanted.from, wanted.to);
     let walked = walk(&open, &EventFilter::default(), wanted).await?;
-    let event = walked.events.first().ok_or(Error::NoSuchEvent)?;
-    let mut json = JsonWriter::new();
-    json.begin_object();
-    json.key("event_id");
-    json.text(event.row.event_id.as_str());
-    json.key("origin_server_ts");
-    json.number(event.pdu.origin_server_ts().0);
-    json.end_object();
-    Ok(json.finish().into())
+    let event = walked.events.first();
+    let place = event.and_then(|event| event.place);
+    // From the last event before the time, or the first after it, to what was found.
+    let (low, high) = match ask.direction {
+        Direction::Forward => {
+            let before = timeline::backward(&*snapshot, open.room.no, Place::MIN, from, 1).await?;
+            let before = before.first().map_or(Place::MIN, |placed| placed.place);
+            (before, place.unwrap_or(Place::MAX))
+        }
+        Direction::Backward => {
+            let after = timeline::forward(&*snapshot, open.room.no, to, Place::MAX, 1).await?;
+            let after = after.first().map_or(Place::MAX, |placed| placed.place);
+            (place.unwrap_or(Place::MIN), after)
+        }
+    };
+    let gap = gaps::newest_between(&*snapshot, open.room.no, low, high).await?;
+    Ok(Nearest {
+        event: event.map(|event| {
+            let ts = event.pdu.origin_server_ts().0;
+            (event.row.event_id.clone(), ts)
+        }),
+        may_be_nearer_elsewhere: gap.is_some(),
+    })
 }
 
 /// The place of the first event that is not older than a time.
