@@ -4,17 +4,20 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use hearth_data::append::EventRow;
+use hearth_data::append::{EventRow, Standing};
 use hearth_data::members::THIS_COMMIT;
 use hearth_data::partial::{self, PartialRow};
+use hearth_data::rooms::Extremity;
 use hearth_data::tables::TIMELINE;
+use hearth_data::timeline::Placed;
 use hearth_data::{Place, RoomNo, StateId, timeline};
-use ruma::{OwnedServerName, ServerName};
+use hearth_event::{Grounds, Pdu, admit};
+use ruma::{OwnedEventId, OwnedServerName, ServerName};
 
 use super::import::Step;
 use super::intake::Site;
 use crate::stage::Stage;
-use crate::stage::admit::{Intake, Taken};
+use crate::stage::admit::{Intake, Taken, lookup, standing};
 use crate::{Error, Result, Rooms};
 
 /// How long a room waits before the rest of its state is asked for again; doubles up to an hour.
@@ -158,7 +161,8 @@ fn servers(row: &PartialRow, own: &ServerName) -> Vec<OwnedServerName> {
     servers
 }
 
-/// Puts the next events on the whole state; with the last ones the room's state is no longer partial.
+/// Puts the next events on the whole state, and decides them anew by it: of some less was known than it takes. With the
+/// last ones the room's state is no longer partial.
 pub(super) async fn finish(stage: &mut Stage<'_>, whole: &Whole) -> Result<Taken> {
     let room = stage.room();
     let Some(row) = partial::partial(stage.snapshot, room).await? else {
@@ -173,55 +177,172 @@ pub(super) async fn finish(stage: &mut Stage<'_>, whole: &Whole) -> Result<Taken
     )
     .await?;
     let next = events.get(EVENTS_PER_COMMIT).map(|placed| placed.place);
-    let mut states: HashMap<StateId, StateId> = HashMap::from([(row.state, whole.state)]);
+    let mut lift = Lift {
+        row,
+        whole: whole.state,
+        states: HashMap::new(),
+        after: HashMap::new(),
+    };
     for placed in events.into_iter().take(EVENTS_PER_COMMIT) {
-        let before = stage.on_whole((&row, whole), placed.row.state_before, &mut states);
-        let before = before.await?;
-        let after = stage.on_whole((&row, whole), placed.row.state_after, &mut states);
-        let after = after.await?;
-        let event = EventRow {
-            state_before: before,
-            state_after: after,
-            ..placed.row
-        };
-        assert!(event.position != THIS_COMMIT, "a row of the snapshot");
-        TIMELINE.put(stage.ops(), &(room, placed.place), &event);
-        for extremity in &mut stage.batch.head.extremities {
-            if extremity.event == event.event {
-                extremity.state_after = after;
-            }
-        }
+        lift.event(stage, placed).await?;
     }
     stage.mark_written();
     if let Some(next) = next {
         return Ok(Taken::Next(next));
     }
     let current = stage.state();
-    let now = stage.on_whole((&row, whole), current, &mut states).await?;
+    let ends = &stage.batch.head.extremities;
+    let ends: Vec<StateId> = ends.iter().map(|end| end.state_after).collect();
+    let now = match ends.is_empty() {
+        true => lift.state(stage, current).await?,
+        false => stage.resolve(ends).await?,
+    };
     stage.batch.head.state = now;
     stage.follow_state(current).await?;
     partial::remove(stage.ops(), room);
     Ok(Taken::Done)
 }
 
-impl Stage<'_> {
-    /// A state with what is different between it and the partial state put on the whole one.
-    async fn on_whole(
+/// Puts events on the whole state.
+struct Lift {
+    row: PartialRow,
+    /// The state before our join, whole.
+    whole: StateId,
+    /// States with what is different between them and the partial one put on the whole one.
+    states: HashMap<StateId, StateId>,
+    /// The states after the events of this commit.
+    after: HashMap<OwnedEventId, StateId>,
+}
+
+impl Lift {
+    async fn event(&mut self, stage: &mut Stage<'_>, placed: Placed) -> Result<()> {
+        let was = placed.row;
+        let (room, version) = (stage.room(), stage.view.version);
+        let pdu = timeline::pdu(version, &stage.batch.head.room_id, &was)?;
+        let before = self.before(stage, &pdu, &was).await?;
+        let standing = match was.standing {
+            Standing::Accepted | Standing::Rejected if was.event != self.row.event => stage
+                .standing_on(&pdu, before)
+                .await?
+                .unwrap_or(was.standing),
+            standing => standing,
+        };
+        let after = match standing {
+            Standing::Rejected => before,
+            _ => stage.state_after(&pdu, (before, was.event)).await?,
+        };
+        self.after.insert(was.event_id.clone(), after);
+        assert!(was.position != THIS_COMMIT, "a row of the snapshot");
+        let is_other = standing != was.standing;
+        let now = EventRow {
+            state_before: before,
+            state_after: after,
+            standing,
+            ..was
+        };
+        TIMELINE.put(stage.ops(), &(room, placed.place), &now);
+        let mut ends = std::mem::take(&mut stage.batch.head.extremities);
+        for end in ends.iter_mut().filter(|end| end.event == now.event) {
+            end.state_after = after;
+        }
+        if is_other && standing == Standing::Rejected {
+            self.step_back(stage, &mut ends, &pdu).await?;
+        } else if is_other {
+            ends.push(Extremity {
+                event: now.event,
+                event_id: now.event_id,
+                state_after: after,
+            });
+        }
+        stage.batch.head.extremities = ends;
+        Ok(())
+    }
+
+    /// The state before an event: that after its predecessors, or what was told of it.
+    async fn before(
         &mut self,
-        (row, whole): (&PartialRow, &Whole),
-        state: StateId,
-        known: &mut HashMap<StateId, StateId>,
+        stage: &mut Stage<'_>,
+        pdu: &Pdu,
+        row: &EventRow,
     ) -> Result<StateId> {
-        if let Some(done) = known.get(&state) {
+        let mut states = Vec::new();
+        for id in pdu.prev_events() {
+            let known = self.after.get(id).copied();
+            states.extend(match known {
+                Some(state) => Some(state),
+                None => {
+                    let found = stage.found(id).await?;
+                    let found = found.filter(|found| found.place.is_some());
+                    found.map(|found| found.state_after)
+                }
+            });
+        }
+        if row.event == self.row.event || states.len() < pdu.prev_events().len() {
+            return self.state(stage, row.state_before).await;
+        }
+        stage.resolve(states).await
+    }
+
+    /// An event is refused after all: if it is an end of the room's graph, its predecessors are in its place.
+    async fn step_back(
+        &self,
+        stage: &Stage<'_>,
+        ends: &mut Vec<Extremity>,
+        pdu: &Pdu,
+    ) -> Result<()> {
+        let before = ends.len();
+        ends.retain(|end| end.event_id != pdu.event_id());
+        if ends.len() == before {
+            return Ok(());
+        }
+        for id in pdu.prev_events() {
+            let found = stage.found(id).await?;
+            let found = found.filter(|found| found.standing == Standing::Accepted);
+            let is_end = ends.iter().any(|end| end.event_id == *id);
+            if let Some(found) = found.filter(|found| found.place.is_some() && !is_end) {
+                let known = self.after.get(id).copied();
+                ends.push(Extremity {
+                    event: found.event,
+                    event_id: id.clone(),
+                    state_after: known.unwrap_or(found.state_after),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// A state with what is different between it and the partial state put on the whole one.
+    async fn state(&mut self, stage: &mut Stage<'_>, state: StateId) -> Result<StateId> {
+        if let Some(done) = self.states.get(&state) {
             return Ok(*done);
         }
-        let changes = self.state_changes(row.state, state).await?;
+        let changes = stage.state_changes(self.row.state, state).await?;
         let changes: Vec<_> = changes
             .iter()
             .map(|((kind, key), event)| (kind.as_str(), key.as_str(), *event))
             .collect();
-        let done = self.set_state(whole.state, &changes).await?;
-        known.insert(state, done);
+        let done = stage.set_state(self.whole, &changes).await?;
+        self.states.insert(state, done);
         Ok(done)
+    }
+}
+
+impl Stage<'_> {
+    /// How an event stands by the state before it; nothing if its auth events are not all here.
+    async fn standing_on(&self, pdu: &Pdu, before: StateId) -> Result<Option<Standing>> {
+        let Ok(auth) = self.auth_events_of(pdu).await? else {
+            return Ok(None);
+        };
+        let state = self.state_for(pdu, before).await?;
+        let at = |kind: &str, key: &str| state.get(&(kind.to_owned(), key.to_owned())).cloned();
+        let verdict = admit(
+            pdu,
+            &Grounds {
+                auth_events: &|id| lookup(&auth, id),
+                before: &at,
+                current: None,
+            },
+        );
+        Ok(Some(standing(&verdict)))
     }
 }

@@ -9,6 +9,7 @@ use hearth_data::append::{Admitted, Standing, append, append_outlier, promote};
 use hearth_data::changes::Change;
 use hearth_data::gaps::{self, GapRow};
 use hearth_data::inbox::{self, InboxKey};
+use hearth_data::partial;
 use hearth_data::timeline::{self, EventRef, Whereabouts};
 use hearth_data::{EventNo, Place, StateId};
 use hearth_event::{
@@ -234,8 +235,19 @@ impl Stage<'_> {
             .map(|(kind, key)| (kind.as_str(), key.as_str()))
             .collect();
         self.load(&wanted).await?;
-        let at = |kind: &str, key: &str| before.get(&(kind.to_owned(), key.to_owned())).cloned();
-        let now = |kind: &str, key: &str| self.view.pdu(kind, key).cloned();
+        let left_out = self.left_out(&keys, &before, auth).await?;
+        let stands_in = |kind: &str, key: &str| {
+            let mut events = left_out.iter();
+            events.find(|pdu| pdu.is(kind, key)).cloned()
+        };
+        let at = |kind: &str, key: &str| {
+            let known = before.get(&(kind.to_owned(), key.to_owned())).cloned();
+            known.or_else(|| stands_in(kind, key))
+        };
+        let now = |kind: &str, key: &str| {
+            let known = self.view.pdu(kind, key).cloned();
+            known.or_else(|| stands_in(kind, key))
+        };
         Ok(admit(
             pdu,
             &Grounds {
@@ -244,6 +256,31 @@ impl Stage<'_> {
                 current: Some(&now),
             },
         ))
+    }
+
+    /// The members that an event names of a room most of whose members are not known yet: they stand in for what the state
+    /// does not say. When it is whole, the event is decided anew.
+    async fn left_out(
+        &self,
+        keys: &[(String, String)],
+        before: &HashMap<(String, String), Pdu>,
+        auth: &AuthEvents,
+    ) -> Result<Vec<Pdu>> {
+        let is_member = |key: &&(String, String)| key.0 == "m.room.member";
+        let is_known = keys
+            .iter()
+            .filter(is_member)
+            .all(|key| before.contains_key(key));
+        if is_known
+            || partial::partial(self.snapshot, self.room())
+                .await?
+                .is_none()
+        {
+            return Ok(Vec::new());
+        }
+        let named = auth.values().filter(|found| !found.rejected());
+        let members = named.filter(|found| found.pdu.kind() == "m.room.member");
+        Ok(members.map(|found| found.pdu.clone()).collect())
     }
 
     /// What the auth rules of an event look at in a state.
