@@ -29,7 +29,7 @@ const IDLE_AFTER: Duration = Duration::from_secs(5 * 60);
 /// How long another server's user counts as there when her server says no more of her.
 const REMOTE_OFFLINE_AFTER: Duration = Duration::from_secs(30 * 60);
 /// Most rooms of a server in which its user is looked for.
-const SHARED_ROOMS_MAX: usize = 256;
+const SHARED_ROOMS_MAX: usize = 1_000;
 /// Longest message that goes with a presence, in bytes.
 pub const STATUS_BYTES_MAX: usize = 2_048;
 /// Most users whose presence is kept; beyond, those who are offline are forgotten, oldest first, and others not noted.

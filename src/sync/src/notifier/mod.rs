@@ -260,7 +260,7 @@ impl Notifier {
                     Some(snapshot) => snapshot,
                     None => snapshot.insert(self.0.store.snapshot().await?),
                 };
-                Some(joined_rooms(&**snapshot, user.as_str()).await?)
+                Some(self.rooms_around(&**snapshot, user.as_str()).await?)
             };
             let user = user.to_string();
             changes.push(PresenceChange {
@@ -301,9 +301,29 @@ impl Notifier {
         let known = self.board().rooms_of(user);
         let rooms = match known {
             Some(rooms) => rooms,
-            None => joined_rooms(snapshot, user).await?,
+            None => self.rooms_around(snapshot, user).await?,
         };
         Ok(!self.joined_of(reader, rooms).is_empty())
+    }
+
+    /// The rooms that a user is joined to. Of one of another server no list is kept: of hers those that connected users
+    /// are in, which are all that matter here.
+    async fn rooms_around(&self, snapshot: &dyn Snapshot, user: &str) -> Result<Vec<RoomNo>> {
+        let mut rooms = joined_rooms(snapshot, user).await?;
+        if !rooms.is_empty() {
+            return Ok(rooms);
+        }
+        let watched = self.board().watched();
+        for some in watched.chunks(ROOMS_AT_ONCE) {
+            let keys: Vec<_> = some.iter().map(|room| (*room, user.to_owned())).collect();
+            let rows = MEMBERS.get_many(snapshot, &keys).await?;
+            let joined = some.iter().zip(rows).filter(|(_, row)| {
+                let membership = row.as_ref().map(|row| &row.membership);
+                membership == Some(&MembershipState::Join)
+            });
+            rooms.extend(joined.map(|(room, _)| *room));
+        }
+        Ok(rooms)
     }
 
     fn sweep(&self) {
@@ -379,7 +399,7 @@ impl Notifier {
     }
 }
 
-/// The rooms that a user is joined to.
+/// The rooms that a user of this server is joined to.
 async fn joined_rooms(snapshot: &dyn Snapshot, user: &str) -> Result<Vec<RoomNo>> {
     let mut joined = Vec::new();
     let mut after = RoomNo(0);

@@ -2,7 +2,13 @@
 
 use std::time::Duration;
 
+use hearth_data::members::MemberRow;
+use hearth_data::tables::MEMBERS;
+use hearth_data::{EventNo, rooms};
 use hearth_rooms::Sender;
+use hearth_store::{Backend, Batch, Position};
+use ruma::RoomId;
+use ruma::events::room::member::MembershipState;
 use ruma::presence::PresenceState;
 use serde_json::{Value, json};
 
@@ -74,6 +80,43 @@ async fn a_change_of_presence_wakes_those_who_share_a_room_and_nobody_else() {
     house.leave("bob", &room).await;
     told().await;
     assert!(presences(&house.since("ann", &answer).await).is_empty());
+}
+
+/// A member of a room who is of another server: no list of her rooms is kept.
+async fn far_member(house: &House, room: &RoomId, user: &str) -> Sender {
+    let snapshot = house.store.snapshot().await.expect("a snapshot");
+    let room = rooms::number(&*snapshot, room).await.expect("a store");
+    let row = MemberRow {
+        membership: MembershipState::Join,
+        event: EventNo(0),
+        position: Position::ZERO,
+    };
+    let mut batch = Batch::new();
+    let key = (room.expect("a room"), user.to_owned());
+    MEMBERS.put_position(&mut batch, &key, &row);
+    house.store.commit(batch).await.expect("a commit");
+    Sender {
+        user: user.try_into().expect("a user id"),
+        device: None,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_presence_of_members_of_other_servers_is_told_to_those_who_share_a_room() {
+    let house = House::new();
+    let shared = house.room_of(&["ann"]).await;
+    let other = house.room_of(&["bob"]).await;
+    let zoe = far_member(&house, &shared, "@zoe:far").await;
+    let yan = far_member(&house, &other, "@yan:far").await;
+    let ann = house.initial("ann").await;
+    let (answer, ()) = tokio::join!(house.sync_with("ann", Some(&ann), waiting()), async {
+        for user in [&yan, &zoe] {
+            let online = &PresenceState::Online;
+            let set = house.rooms.set_presence(user, online, None);
+            set.expect("a presence");
+        }
+    });
+    assert_eq!(presences(&answer), [("@zoe:far", "online")]);
 }
 
 #[tokio::test(start_paused = true)]
