@@ -322,8 +322,9 @@ impl House {
     /// Has a user of another server join a room. Answers the join.
     pub(crate) async fn far_join(&self, room: &RoomId, who: &UserId) -> Pdu {
         let origin = who.server_name().as_str();
-        let template = self.get(origin, &format!("v1/make_join/{room}/{who}?ver=11"));
-        let join = self.member(&template.await.ok(), who, "join");
+        let asked = format!("v1/make_join/{room}/{who}?ver=11");
+        let template = self.get(origin, &asked).await.ok();
+        let join = self.member(&template, who, "join");
         let line = format!("PUT v2/send_join/{room}/{}", join.event_id());
         self.ask(origin, &line, &json_of(&join)).await.ok();
         join

@@ -1,7 +1,7 @@
 //! What a server learns of rooms in which it is not: nothing (S12).
 
 use hearth_rooms::{InitialState, NewRoom, Preset};
-use ruma::RoomId;
+use ruma::{OwnedRoomId, RoomId};
 use serde_json::{Value, json};
 
 use crate::house::{Answer, House, json_of, raw, user};
@@ -40,8 +40,8 @@ async fn all(house: &House, origin: &str, room: &RoomId, event: &str) -> Vec<(St
     answers
 }
 
-fn nowhere() -> Box<RoomId> {
-    RoomId::parse("!nowhere:house").unwrap().into()
+fn nowhere() -> OwnedRoomId {
+    RoomId::parse("!nowhere:house").unwrap()
 }
 
 #[tokio::test]

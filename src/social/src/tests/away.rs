@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hearth_ports::remote::{
-    AliasAnswer, At, FoundAt, Invite, JoinAnswer, MakeMember, Members, MissingEvents, RemoteError,
-    RemoteResult, SendMember, StateEvents, StateIds, Template, Untrusted,
+    AliasAnswer, At, Children, FoundAt, Invite, JoinAnswer, MakeMember, Members, MissingEvents,
+    RemoteError, RemoteResult, SendMember, SpaceAnswer, StateEvents, StateIds, Template, Untrusted,
 };
 use hearth_ports::{BoxFuture, Remote};
 use hearth_rooms::remote::NoRemote;
@@ -134,5 +134,13 @@ impl Remote for Away {
         what: &'a RoomAliasId,
     ) -> BoxFuture<'a, RemoteResult<AliasAnswer>> {
         NoRemote.alias(server, what)
+    }
+    fn hierarchy<'a>(
+        &'a self,
+        server: &'a ServerName,
+        what: &'a RoomId,
+        more: Children,
+    ) -> BoxFuture<'a, RemoteResult<SpaceAnswer>> {
+        NoRemote.hierarchy(server, what, more)
     }
 }

@@ -11,11 +11,6 @@ use ruma::{OwnedRoomId, OwnedServerName, RoomOrAliasId};
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 
-const CALM: Weights = Weights {
-    network: 0,
-    crash: 0,
-};
-
 /// Longer than anything waits that is sent at once.
 const SOON: Duration = Duration::from_secs(5);
 
@@ -59,8 +54,8 @@ async fn put(sim: &Sim, at: usize, room: &OwnedRoomId, (kind, key): (&str, &str)
         content: raw(&content),
     };
     let node = &sim.nodes[at];
-    let put = node.rooms.put_state(&node.sender("ann"), room, state);
-    put.await.unwrap();
+    let sender = node.sender("ann");
+    node.rooms.put_state(&sender, room, state).await.unwrap();
 }
 
 async fn join_over(
@@ -84,7 +79,8 @@ async fn membership(sim: &Sim, at: usize, room: &OwnedRoomId, of: (usize, &str))
     let user = sim.nodes[of.0].user(of.1);
     let key = ("m.room.member", user.as_str());
     let format = hearth_rooms::StateFormat::Content;
-    let found = node.rooms.state_event(&node.user("ann"), room, key, format);
+    let reader = node.user("ann");
+    let found = node.rooms.state_event(&reader, room, key, format);
     let content: Value = serde_json::from_str(found.await.ok()?.get()).unwrap();
     Some(content["membership"].as_str().unwrap().to_owned())
 }
@@ -98,14 +94,13 @@ async fn all_is_well(sim: &mut Sim) {
 
 #[tokio::test(start_paused = true)]
 async fn who_is_let_in_by_another_server_joins_a_room_that_her_own_is_in_already() {
-    let mut sim = Sim::new(21, (2, 0), CALM).await;
+    let mut sim = Sim::new(21, (2, 0), Weights::CALM).await;
     let club = public_room(&sim, 1, None).await;
     let room = restricted_room(&sim, 1, &club).await;
     let ann = sim.nodes[0].user("ann");
     let (host, change) = (&sim.nodes[1], (TargetChange::Invite, &*ann));
-    let invited = host
-        .rooms
-        .change_other(&host.user("ann"), &room, change, None);
+    let by = host.user("ann");
+    let invited = host.rooms.change_other(&by, &room, change, None);
     invited.await.unwrap();
     join_over(&sim, 0, "ann", &room, &[1]).await.unwrap();
     // She is in none of the rooms that let in.
@@ -126,7 +121,7 @@ async fn who_is_let_in_by_another_server_joins_a_room_that_her_own_is_in_already
 
 #[tokio::test(start_paused = true)]
 async fn a_restricted_join_goes_on_to_a_server_that_can_let_in_if_it_is_named() {
-    let mut sim = Sim::new(22, (3, 0), CALM).await;
+    let mut sim = Sim::new(22, (3, 0), Weights::CALM).await;
     let club = public_room(&sim, 0, None).await;
     let room = restricted_room(&sim, 0, &club).await;
     join_over(&sim, 1, "ann", &club, &[0]).await.unwrap();
@@ -151,7 +146,7 @@ async fn a_restricted_join_goes_on_to_a_server_that_can_let_in_if_it_is_named() 
 
 #[tokio::test(start_paused = true)]
 async fn an_invite_into_a_room_that_everybody_has_left_can_be_declined() {
-    let mut sim = Sim::new(23, (2, 0), CALM).await;
+    let mut sim = Sim::new(23, (2, 0), Weights::CALM).await;
     let (host, guest) = (&sim.nodes[0], &sim.nodes[1]);
     let ann = host.user("ann");
     let room = host.rooms.create(&ann, NewRoom::default()).await.unwrap();
@@ -168,7 +163,7 @@ async fn an_invite_into_a_room_that_everybody_has_left_can_be_declined() {
 
 #[tokio::test(start_paused = true)]
 async fn a_tree_of_a_space_reaches_over_servers() {
-    let sim = Sim::new(24, (3, 0), CALM).await;
+    let sim = Sim::new(24, (3, 0), Weights::CALM).await;
     let root = public_room(&sim, 0, Some("m.space")).await;
     let inner = public_room(&sim, 1, Some("m.space")).await;
     let leaf = public_room(&sim, 2, None).await;
@@ -208,7 +203,7 @@ async fn a_tree_of_a_space_reaches_over_servers() {
 
 #[tokio::test(start_paused = true)]
 async fn an_event_of_before_we_came_is_found_by_its_time() {
-    let mut sim = Sim::new(25, (2, 0), CALM).await;
+    let mut sim = Sim::new(25, (2, 0), Weights::CALM).await;
     let room = public_room(&sim, 0, None).await;
     let mut said = Vec::new();
     for number in 0..60 {
@@ -220,9 +215,8 @@ async fn an_event_of_before_we_came_is_found_by_its_time() {
     let there = &sim.nodes[1];
     let wanted = &said[2];
     assert_eq!(there.standing(wanted).await, None);
-    let sent = sim.nodes[0]
-        .rooms
-        .event(&sim.nodes[0].sender("ann"), &room, wanted);
+    let sender = sim.nodes[0].sender("ann");
+    let sent = sim.nodes[0].rooms.event(&sender, &room, wanted);
     let event: Value = serde_json::from_str(sent.await.unwrap().get()).unwrap();
     let ts = event["origin_server_ts"].as_u64().unwrap();
     for (ts, direction) in [(ts - 1, Direction::Forward), (ts + 1, Direction::Backward)] {
@@ -241,7 +235,7 @@ async fn an_event_of_before_we_came_is_found_by_its_time() {
 
 #[tokio::test(start_paused = true)]
 async fn members_who_are_not_known_yet_are_heard_while_a_room_is_not_whole() {
-    let mut sim = Sim::new(26, (3, 0), CALM).await;
+    let mut sim = Sim::new(26, (3, 0), Weights::CALM).await;
     let new = NewRoom {
         preset: Some(Preset::PublicChat),
         // Else the answer to a join names some members.
