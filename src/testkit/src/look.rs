@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use hearth_data::append::{EventRow, Standing};
 use hearth_data::state::{HashKey, States};
-use hearth_data::{Place, RoomNo, StateId, fsck, gaps, rooms, timeline};
+use hearth_data::{Place, RoomNo, StateId, fsck, gaps, members, rooms, timeline};
 use hearth_event::{Pdu, RoomVersion};
 use hearth_store::{Backend, Position, Snapshot};
-use ruma::{EventId, OwnedRoomId, RoomId};
+use ruma::events::room::member::MembershipState;
+use ruma::{EventId, OwnedRoomId, RoomId, UserId};
 
 use crate::Node;
 use crate::node::HASH_SECRET;
@@ -102,6 +103,18 @@ impl Room {
 }
 
 impl Node {
+    /// The membership of a user of this server that her clients are told, which needs no knowledge of the room.
+    pub async fn told_membership(
+        &self,
+        user: &UserId,
+        room_id: &RoomId,
+    ) -> Option<MembershipState> {
+        let snapshot = self.store.snapshot().await.unwrap();
+        let room = rooms::number(&*snapshot, room_id).await.unwrap()?;
+        let row = members::user_room(&*snapshot, user.as_str(), room).await;
+        row.unwrap().map(|row| row.membership)
+    }
+
     /// A room as this server has it; `None` if nobody of this server is in it.
     pub(crate) async fn residence(&self, room_id: &RoomId) -> Option<Residence> {
         let room = Room::open(self, room_id).await?;

@@ -36,7 +36,7 @@ impl Rooms {
         event_id: &EventId,
         event: &RawValue,
     ) -> Result<Accepted> {
-        let site = self.resident_site(room_id).await?;
+        let site = self.resident_site(room_id, origin).await?;
         let claim = (event_id, MembershipState::Join);
         let pdu = self.checked_member(&site, origin, claim, event).await?;
         let number = self.accept(&site, origin, (&pdu, Some(origin))).await?;
@@ -58,7 +58,7 @@ impl Rooms {
         event_id: &EventId,
         event: &RawValue,
     ) -> Result<()> {
-        let site = self.resident_site(room_id).await?;
+        let site = self.resident_site(room_id, origin).await?;
         let claim = (event_id, MembershipState::Leave);
         let pdu = self.checked_member(&site, origin, claim, event).await?;
         self.accept(&site, origin, (&pdu, Some(origin))).await?;
@@ -73,7 +73,7 @@ impl Rooms {
         event_id: &EventId,
         event: &RawValue,
     ) -> Result<String> {
-        let site = self.resident_site(room_id).await?;
+        let site = self.resident_site(room_id, origin).await?;
         let claim = (event_id, MembershipState::Knock);
         let pdu = self.checked_member(&site, origin, claim, event).await?;
         self.accept(&site, origin, (&pdu, Some(origin))).await?;
@@ -83,8 +83,13 @@ impl Rooms {
         Ok(state.text().to_owned())
     }
 
-    /// A room that users of this server are in and whose state is known.
-    pub(crate) async fn resident_site(&self, room_id: &RoomId) -> Result<Site> {
+    /// A room that users of this server are in and whose state is known, if its access list permits a server that has
+    /// something for it.
+    pub(crate) async fn resident_site(
+        &self,
+        room_id: &RoomId,
+        origin: &ServerName,
+    ) -> Result<Site> {
         let room = self.number(room_id).await?;
         let snapshot = self.snapshot().await?;
         let is_partial = hearth_data::partial::partial(&*snapshot, room)
@@ -96,6 +101,9 @@ impl Rooms {
         }
         if is_partial {
             return Err(Error::NotYet);
+        }
+        if !look.permits(origin).await? {
+            return Err(Error::Denied);
         }
         Ok(Site {
             room,

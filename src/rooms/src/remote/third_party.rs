@@ -27,10 +27,7 @@ impl Rooms {
         room_id: &RoomId,
         event: &RawValue,
     ) -> Result<()> {
-        let site = self.resident_site(room_id).await?;
-        if !self.acl_permits(room_id, origin).await? {
-            return Err(Error::Denied);
-        }
+        let site = self.resident_site(room_id, origin).await?;
         let exchange = Exchange::read(room_id, event)?;
         if exchange.target.server_name() != origin {
             return Err(Error::Denied);
