@@ -60,7 +60,10 @@ impl Rooms {
         for server in self.who_may_know(site, origin, pdu).await? {
             last = self.fetch_from(site, &server, (pdu, gap)).await;
             match last {
-                Err(Error::Remote(_)) => {}
+                Err(Error::Remote(ref error)) => {
+                    let event_id = pdu.event_id();
+                    tracing::debug!(%server, event.id = %event_id, ?gap, %error, "nothing fetched from a server");
+                }
                 // Another server may know more.
                 Ok(None) if !self.unplaced(site, pdu.prev_events()).await?.is_empty() => {}
                 _ => return last,
@@ -115,8 +118,12 @@ impl Rooms {
         let chain = self.missing_chain(site, server, pdu).await?;
         for event in in_order(chain, Along::Prev) {
             self.fetch_auth(site, server, &event).await?;
-            let after_gap = self.gap_before(site, server, &event).await?;
-            self.take_fetched(site, event, after_gap).await?;
+            match self.gap_before(site, server, &event).await {
+                Ok(after_gap) => self.take_fetched(site, event, after_gap).await?,
+                // The state before what we may not see is not for us: the gap is then before the first that we may.
+                Err(Error::Remote(RemoteError::Refused { .. })) => {}
+                Err(error) => return Err(error),
+            }
         }
         match gap {
             Gap::Allowed => self.gap_before(site, server, pdu).await,
