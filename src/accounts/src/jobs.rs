@@ -15,6 +15,8 @@ use crate::{Accounts, Error, Result, RuleChange, RulePlace};
 
 /// How many jobs are taken from the store at once.
 const PAGE: usize = 64;
+/// The table in which jobs come.
+const JOBS: u8 = hearth_data::tables::JOBS.info().id;
 /// How long to wait after the store failed.
 const RETRY: Duration = Duration::from_secs(10);
 
@@ -34,7 +36,7 @@ impl Accounts {
             };
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                moved = self.inner.store.wait_past(seen.unwrap_or(Position::MAX)), if seen.is_some() => {
+                moved = self.inner.store.wait_past_in(&[JOBS], seen.unwrap_or(Position::MAX)), if seen.is_some() => {
                     if moved.is_err() {
                         return;
                     }

@@ -23,6 +23,8 @@ use crate::remote::joined_rooms;
 use crate::to_device::edu_json;
 use crate::{E2ee, Error, Result};
 
+/// The tables in which comes what is to be told.
+const FOLLOWED: [u8; 2] = [t::DEVICE_LIST_LOG.info().id, t::NEWCOMERS.info().id];
 /// How many entries are looked at once.
 const ENTRIES_AT_ONCE: usize = 64;
 /// How many servers are told in one commit.
@@ -46,7 +48,7 @@ impl E2ee {
             let told = async {
                 while self.tell_servers().await? {}
                 while self.tell_of_newcomers().await? {}
-                let moved = self.inner.parts.store.wait_past(seen).await?;
+                let moved = self.inner.parts.store.wait_past_in(&FOLLOWED, seen).await?;
                 tokio::time::sleep(GATHERED_FOR).await;
                 Ok::<_, Error>(moved)
             };

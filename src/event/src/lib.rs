@@ -43,5 +43,5 @@ pub use pdu::{FormatError, Pdu};
 pub use power::{PowerLevels, UserLevel};
 pub use redact::{redact, redact_json, redaction_applies};
 pub use resolution::{Fetched, Missing, StateKey, StateMap, auth_chain, auth_difference, resolve};
-pub use verify::{Received, VerifyError, received, signature_keys, signing_servers};
+pub use verify::{Received, Unchecked, VerifyError, received, signature_keys, signing_servers};
 pub use version::RoomVersion;

@@ -51,18 +51,46 @@ pub fn received(
     json: &[u8],
     keys: &dyn Fn(&ServerName, &str) -> Option<VerifyKey>,
 ) -> Result<Received, VerifyError> {
-    let event = read_object(version, json)?;
-    let pdu = Pdu::from_object(version, &event)?;
-    let redacted = redacted(version, &event);
-    let message = canonical::to_string_without(&redacted, &["signatures", "unsigned"]);
-    for server in required_servers(version, &event) {
-        check_server(&event, &message, server, &|server, key_id| {
-            keys(server, key_id).filter(|key| is_in_time(version, &pdu, key.valid_until))
-        })?;
+    Unchecked::read(version, json)?.check(keys)
+}
+
+/// An event from another server that is well-formed, and not checked yet.
+#[derive(Clone, Debug)]
+pub struct Unchecked {
+    event: Object,
+    pdu: Pdu,
+}
+
+impl Unchecked {
+    /// Reads an event, and checks its format.
+    pub fn read(version: RoomVersion, json: &[u8]) -> Result<Self, VerifyError> {
+        let event = read_object(version, json)?;
+        let pdu = Pdu::from_object(version, &event)?;
+        Ok(Self { event, pdu })
     }
-    if hash::is_intact(&event) {
-        Ok(Received::Intact(pdu))
-    } else {
+
+    /// The event as it claims to be.
+    pub fn claimed(&self) -> &Pdu {
+        &self.pdu
+    }
+
+    /// Checks signatures and content hash; see [`received`].
+    pub fn check(
+        &self,
+        keys: &dyn Fn(&ServerName, &str) -> Option<VerifyKey>,
+    ) -> Result<Received, VerifyError> {
+        let Self { event, pdu } = self;
+        let version = pdu.version();
+        let redacted = redacted(version, event);
+        let message = canonical::to_string_without(&redacted, &["signatures", "unsigned"]);
+        for server in required_servers(version, event) {
+            check_server(event, &message, server, &|server, key_id| {
+                keys(server, key_id).filter(|key| is_in_time(version, pdu, key.valid_until))
+            })?;
+        }
+        if hash::is_intact(event) {
+            return Ok(Received::Intact(pdu.clone()));
+        }
         let pdu = Pdu::from_stored(
             version,
             pdu.event_id().to_owned(),

@@ -8,7 +8,7 @@ use hearth_data::jobs::{self, JobRow, Owner};
 use hearth_data::rooms::{self, AliasRow, RoomHead};
 use hearth_event::canonical::{Object, Value};
 use hearth_event::{Draft, Pdu, RoomVersion};
-use hearth_store::Batch;
+use hearth_store::{Batch, Durability};
 use hearth_types::UnixMs;
 use ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde_json::value::RawValue;
@@ -193,7 +193,7 @@ impl Rooms {
         place(stage.ops(), (room, &room_id), &plan);
         further(stage.ops(), room, &room_id);
         let _inviting = has_invites.then(|| self.0.inviting.begin(room));
-        let view = match stage.commit().await {
+        let view = match stage.commit(Durability::Synced).await {
             Ok(view) => view,
             Err(hearth_store::Error::Conflict) => return Err(self.conflict(&plan).await?),
             Err(error) => return Err(error.into()),

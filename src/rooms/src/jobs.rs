@@ -26,6 +26,9 @@ const RETRY: Duration = Duration::from_secs(10);
 /// Most failed jobs that wait; more are found again at the next start.
 const FAILED_MAX: usize = 1_000;
 
+/// The table in which jobs come.
+const JOBS: u8 = hearth_data::tables::JOBS.info().id;
+
 /// A job's key.
 type JobKey = (Position, u32);
 
@@ -69,7 +72,7 @@ impl Rooms {
             };
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                moved = self.0.store.wait_past(seen), if seen < Position::MAX => {
+                moved = self.0.store.wait_past_in(&[JOBS], seen), if seen < Position::MAX => {
                     if moved.is_err() {
                         return;
                     }

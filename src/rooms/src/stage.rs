@@ -22,7 +22,7 @@ use hearth_data::timeline::{self, EventRef};
 use hearth_data::txns::{self, TxnKey, TxnRow};
 use hearth_data::{EventNo, Place, RoomNo, StateId};
 use hearth_event::{Draft, Pdu, authorize};
-use hearth_store::{Batch, Snapshot};
+use hearth_store::{Batch, Durability, Snapshot};
 use hearth_types::UnixMs;
 use hearth_types::limits::PREV_EVENTS_MAX;
 use ruma::events::room::member::MembershipState;
@@ -34,6 +34,7 @@ use crate::aftermath::{FIRST_JOB, joining};
 use crate::membership::MemberAsk;
 use crate::queue::Outcome;
 use crate::relate::Relating;
+use crate::remote::import::Step;
 use crate::view::{Known, RoomView};
 use crate::{Error, Inner, Result, Rider, content};
 
@@ -53,6 +54,21 @@ pub(crate) enum Intent {
     Forget(OwnedUserId),
     /// Something that came from other servers.
     Intake(Box<Intake>),
+}
+
+impl Intent {
+    /// Whether it means nothing to anybody until a later commit: what a join or a gap needs before it. Should it be lost
+    /// with the power, it is done again.
+    pub(crate) fn is_preparation(&self) -> bool {
+        match self {
+            Self::Intake(intake) => match &**intake {
+                Intake::Outlier(_) | Intake::State(_) => true,
+                Intake::Import(step) => matches!(**step, Step::Advance { .. }),
+                _ => false,
+            },
+            _ => false,
+        }
+    }
 }
 
 /// An event as a client wrote it.
@@ -182,7 +198,10 @@ impl<'a> Stage<'a> {
     }
 
     /// Commits all. Gives back what is known of the room then.
-    pub(crate) async fn commit(self) -> Result<RoomView, hearth_store::Error> {
+    pub(crate) async fn commit(
+        self,
+        durability: Durability,
+    ) -> Result<RoomView, hearth_store::Error> {
         let Self {
             inner,
             mut view,
@@ -195,6 +214,7 @@ impl<'a> Stage<'a> {
         let next_state = writer.flush(batch.ops());
         batch.head.next_state = next_state;
         let (batch, mut head) = batch.finish();
+        let batch = batch.with_durability(durability);
         head.position = inner.store.commit(batch).await?;
         view.head = head;
         Ok(view)

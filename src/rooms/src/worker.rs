@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use hearth_data::{RoomNo, rooms};
+use hearth_store::Durability;
 
 use crate::queue::{Ask, Outcome};
 use crate::stage::Stage;
@@ -126,7 +127,12 @@ async fn attempt(
             answers,
         });
     }
-    match stage.commit().await {
+    let mut decided = asks[..answers.len()].iter();
+    let durability = match !has_rider && decided.all(|ask| ask.intent.is_preparation()) {
+        true => Durability::Buffered,
+        false => Durability::Synced,
+    };
+    match stage.commit(durability).await {
         Ok(view) => Ok(Done { view, answers }),
         Err(hearth_store::Error::Conflict) if has_rider => {
             let snapshot = inner.store.snapshot().await?;

@@ -20,6 +20,8 @@ const CATCH_UP_PAGE: usize = 256;
 const NOTE_EVERY: u64 = 2_000;
 /// How long a reader waits for the follower.
 const REACH_MAX: Duration = Duration::from_secs(3);
+/// How long the follower lets changes gather if nobody waits for it.
+const GATHERED_FOR: Duration = Duration::from_millis(20);
 /// How long the follower waits after it failed.
 const RETRY: Duration = Duration::from_secs(1);
 /// How many blocked users are looked at when a list changes.
@@ -57,6 +59,9 @@ impl Social {
                     if moved.is_err() {
                         return;
                     }
+                    // Most commits are none of ours: several are looked at together, unless somebody waits.
+                    let wanted = self.0.wanted.notified();
+                    let _nobody_waits = tokio::time::timeout(GATHERED_FOR, wanted).await.is_err();
                 }
                 () = tokio::time::sleep(RETRY), if followed.is_err() => {}
             }
@@ -67,6 +72,7 @@ impl Social {
     pub async fn reach_now(&self) -> Result<()> {
         let position = self.snapshot().await?.position();
         let mut seen = self.0.seen.subscribe();
+        self.0.wanted.notify_one();
         let reached = seen.wait_for(|seen| *seen >= position);
         if tokio::time::timeout(REACH_MAX, reached).await.is_err() {
             tracing::warn!("the list of friends is behind the rooms");

@@ -72,6 +72,8 @@ struct Inner {
     kinds: Cache<RoomNo, Option<facts::Made>>,
     // Up to where the log has been followed.
     seen: watch::Sender<Position>,
+    // Somebody waits until the log was read.
+    wanted: Notify,
     // Wakes whoever does what is to be done.
     acts: Notify,
     // Who does it, of a request and the worker. Held while other servers are asked; nothing else is locked meanwhile.
@@ -88,6 +90,7 @@ impl Social {
             clock: parts.clock,
             kinds: Cache::new(KINDS_MAX),
             seen: watch::Sender::new(Position::ZERO),
+            wanted: Notify::new(),
             acts: Notify::new(),
             turns: Turns::default(),
         }))

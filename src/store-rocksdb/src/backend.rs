@@ -38,7 +38,7 @@ pub struct RocksBackend {
 impl std::fmt::Debug for RocksBackend {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RocksBackend")
-            .field("progress", &*self.published.progress.borrow())
+            .field("progress", &self.published.progress)
             .finish_non_exhaustive()
     }
 }
@@ -165,18 +165,15 @@ impl Backend for RocksBackend {
     }
 
     fn wait_past(&self, seen: Position) -> BoxFuture<'_, Result<Position>> {
-        Box::pin(async move {
-            let mut progress = self.published.progress.subscribe();
-            let reached = progress
-                .wait_for(|progress| progress.closed || progress.position > seen)
-                .await
-                .map_err(|_| Error::Closed)?;
-            if reached.position > seen {
-                Ok(reached.position)
-            } else {
-                Err(Error::Closed)
-            }
-        })
+        Box::pin(self.published.progress.wait_past(seen))
+    }
+
+    fn wait_past_in<'a>(
+        &'a self,
+        tables: &'a [u8],
+        seen: Position,
+    ) -> BoxFuture<'a, Result<Position>> {
+        Box::pin(self.published.progress.wait_past_in(tables, seen))
     }
 
     fn limits(&self) -> Limits {

@@ -6,9 +6,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use hearth_store::{Batch, Durability, Error, KeyRange, Op, Position, Result, counter};
+use hearth_store::{Batch, Durability, Error, KeyRange, Op, Position, Progress, Result, counter};
 use rocksdb::{ReadOptions, WriteBatch};
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::database::{Database, PositionRow, WalSync, engine, put_position};
@@ -46,25 +46,15 @@ pub(crate) enum Request {
 pub(crate) struct Published {
     // Held for one clone or assignment.
     newest: Mutex<Option<Arc<RocksSnapshot>>>,
-    pub(crate) progress: watch::Sender<Progress>,
+    pub(crate) progress: Progress,
     disk_reads: Arc<Semaphore>,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Progress {
-    pub(crate) position: Position,
-    pub(crate) closed: bool,
 }
 
 impl Published {
     pub(crate) fn new(database: Arc<Database>, position: Position) -> Self {
-        let (progress, _) = watch::channel(Progress {
-            position,
-            closed: false,
-        });
         let published = Self {
             newest: Mutex::new(None),
-            progress,
+            progress: Progress::new(position),
             disk_reads: Arc::new(Semaphore::new(DISK_READS_MAX)),
         };
         published.publish(database, position);
@@ -79,16 +69,15 @@ impl Published {
     /// Lets go of the database; nothing is published afterwards.
     pub(crate) fn close(&self) {
         *self.lock() = None;
-        self.progress.send_modify(|progress| progress.closed = true);
+        self.progress.close();
     }
 
+    /// Shows readers the store as it is now. Followers are woken by `progress`.
     fn publish(&self, database: Arc<Database>, position: Position) {
         let snapshot = RocksSnapshot::new(View::new(database, position), self.disk_reads.clone());
         let old = self.lock().replace(Arc::new(snapshot));
         // Not under the lock: the last holder of a snapshot has to release it in the engine.
         drop(old);
-        self.progress
-            .send_modify(|progress| progress.position = position);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Arc<RocksSnapshot>>> {
@@ -244,6 +233,10 @@ impl Committer {
                 for Accepted { answer, position } in accepted {
                     reply(answer, Ok(position));
                 }
+                // Last: who wrote is waited for by somebody, who follows works for later.
+                self.published
+                    .progress
+                    .advance(Position(self.last), overlay.tables());
             }
             Err(error) => {
                 count(&counters.failures, batches);

@@ -53,6 +53,17 @@ impl Overlay {
         self.rows.range::<Bytes, _>(from..to).map(|(key, _)| key)
     }
 
+    /// The tables in which it changes something, each at least once.
+    pub(crate) fn tables(&self) -> impl Iterator<Item = u8> {
+        let first = |key: &Bytes| key.first().copied();
+        let rows = self.rows.keys().filter_map(first);
+        let cleared = self.cleared.iter().flat_map(|(from, to)| {
+            let to = to.first().copied().unwrap_or(u8::MAX);
+            from.first().copied().unwrap_or_default()..=to
+        });
+        rows.chain(cleared)
+    }
+
     /// Puts the changes of a later overlay on top.
     pub(crate) fn absorb(&mut self, later: Self) {
         for (from, to) in later.cleared {

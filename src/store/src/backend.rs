@@ -41,6 +41,15 @@ pub trait Backend: Send + Sync {
     /// Waits until the newest position is greater than `seen` and returns it. Dropping the future is safe.
     fn wait_past(&self, seen: Position) -> BoxFuture<'_, Result<Position>>;
 
+    /// Waits until a commit after `seen` has written in one of some tables (the first bytes of their keys), and returns the
+    /// newest position of such a one. Where nothing was written since the store was opened counts as written then.
+    /// Dropping the future is safe.
+    fn wait_past_in<'a>(
+        &'a self,
+        tables: &'a [u8],
+        seen: Position,
+    ) -> BoxFuture<'a, Result<Position>>;
+
     /// How large a batch may be.
     fn limits(&self) -> Limits;
 }

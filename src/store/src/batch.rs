@@ -8,7 +8,8 @@ pub enum Durability {
     /// After it is synced to the disk: survives `kill -9` and power loss.
     #[default]
     Synced,
-    /// As soon as it is visible: for what may be lost (presence, last-seen times).
+    /// As soon as it is visible: for what may be lost (presence, last-seen times), and for what means nothing until a later
+    /// commit that is synced, which takes all before it along.
     Buffered,
 }
 
@@ -68,6 +69,21 @@ pub enum Op {
 }
 
 impl Op {
+    /// The tables in which it may change something: none if it only expects.
+    pub fn tables(&self) -> std::ops::RangeInclusive<u8> {
+        let table = |key: &Bytes| key.first().copied().unwrap_or_default();
+        match self {
+            Self::Put { key, .. }
+            | Self::PutPosition { key, .. }
+            | Self::PutAtPosition { prefix: key, .. }
+            | Self::Add { key, .. }
+            | Self::Delete { key } => table(key)..=table(key),
+            Self::DeleteRange { from, to } => table(from)..=table(to),
+            #[expect(clippy::reversed_empty_ranges, reason = "it is to be empty")]
+            Self::Expect { .. } => 1..=0,
+        }
+    }
+
     /// Its keys and values, in bytes.
     pub fn size(&self) -> usize {
         match self {
@@ -137,6 +153,11 @@ impl Batch {
     /// Keys and values, in bytes.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// The same, acknowledged at another time.
+    pub fn with_durability(self, durability: Durability) -> Self {
+        Self { durability, ..self }
     }
 
     /// When it is acknowledged.

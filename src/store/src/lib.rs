@@ -12,6 +12,7 @@ mod error;
 mod key;
 mod memory;
 mod position;
+mod progress;
 mod table;
 
 pub use backend::{Backend, BoxFuture, KeyRange, Limits, Snapshot};
@@ -20,6 +21,7 @@ pub use error::Error;
 pub use key::{Key, KeyError, decode_key, encode_key};
 pub use memory::{Fault, MemoryBackend};
 pub use position::Position;
+pub use progress::Progress;
 pub use table::{PositionedValue, Profile, Table, TableInfo, Value, ValueError, counter};
 
 /// What every operation of this crate returns.

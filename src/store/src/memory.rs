@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use imbl::OrdMap;
-use tokio::sync::watch;
 
 use crate::{
-    Backend, Batch, BoxFuture, Durability, Error, KeyRange, Limits, Op, Position, Result, Snapshot,
+    Backend, Batch, BoxFuture, Durability, Error, KeyRange, Limits, Op, Position, Progress, Result,
+    Snapshot,
 };
 
 /// The limits of a distributed engine, the smallest that we plan for.
@@ -48,14 +48,7 @@ pub struct MemoryBackend {
 struct Shared {
     // Held for a few map operations, never over an await.
     state: Mutex<State>,
-    // What followers wait on.
-    progress: watch::Sender<Progress>,
-}
-
-#[derive(Clone, Copy)]
-struct Progress {
-    position: Position,
-    closed: bool,
+    progress: Progress,
 }
 
 struct State {
@@ -144,14 +137,10 @@ impl MemoryBackend {
             fault: None,
             commits: 0,
         };
-        let (progress, _) = watch::channel(Progress {
-            position,
-            closed: false,
-        });
         Self {
             shared: Arc::new(Shared {
                 state: Mutex::new(state),
-                progress,
+                progress: Progress::new(position),
             }),
         }
     }
@@ -166,9 +155,7 @@ impl MemoryBackend {
 
     fn close_locked(&self, state: &mut State) {
         state.closed = true;
-        self.shared
-            .progress
-            .send_modify(|progress| progress.closed = true);
+        self.shared.progress.close();
     }
 
     fn commit_now(&self, batch: Batch) -> Result<Position> {
@@ -193,6 +180,7 @@ impl MemoryBackend {
         }
         let position = state.newest.position.next();
         let durability = batch.durability();
+        let tables: Vec<u8> = batch.ops().iter().flat_map(Op::tables).collect();
         let rows = applied(&state.newest.rows, batch, position)?;
         if durability == Durability::Synced {
             state.durable = rows.clone();
@@ -205,9 +193,7 @@ impl MemoryBackend {
             return Err(Error::Closed);
         }
         // Under the lock, so that progress never goes backwards.
-        self.shared
-            .progress
-            .send_modify(|progress| progress.position = position);
+        self.shared.progress.advance(position, tables);
         Ok(position)
     }
 }
@@ -304,18 +290,15 @@ impl Backend for MemoryBackend {
     }
 
     fn wait_past(&self, seen: Position) -> BoxFuture<'_, Result<Position>> {
-        Box::pin(async move {
-            let mut progress = self.shared.progress.subscribe();
-            let reached = progress
-                .wait_for(|progress| progress.closed || progress.position > seen)
-                .await
-                .map_err(|_| Error::Closed)?;
-            if reached.position > seen {
-                Ok(reached.position)
-            } else {
-                Err(Error::Closed)
-            }
-        })
+        Box::pin(self.shared.progress.wait_past(seen))
+    }
+
+    fn wait_past_in<'a>(
+        &'a self,
+        tables: &'a [u8],
+        seen: Position,
+    ) -> BoxFuture<'a, Result<Position>> {
+        Box::pin(self.shared.progress.wait_past_in(tables, seen))
     }
 
     fn limits(&self) -> Limits {

@@ -61,6 +61,14 @@ impl Backend for Crashing {
         self.store.wait_past(seen)
     }
 
+    fn wait_past_in<'a>(
+        &'a self,
+        tables: &'a [u8],
+        seen: Position,
+    ) -> BoxFuture<'a, Result<Position>> {
+        self.store.wait_past_in(tables, seen)
+    }
+
     fn limits(&self) -> Limits {
         // So small that what these tests send takes several commits.
         Limits {

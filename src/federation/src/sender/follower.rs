@@ -256,7 +256,7 @@ impl Sender {
             let mut servers = Servers::of_log(&rows);
             for (position, changes) in &rows {
                 for change in changes.iter().filter(|change| !is_handed(change, changes)) {
-                    self.spread_change(&*snapshot, &mut servers, *position, change)
+                    self.spread_change(&*snapshot, &mut servers, *position, (change, changes))
                         .await?;
                 }
             }
@@ -269,10 +269,18 @@ impl Sender {
         snapshot: &dyn Snapshot,
         servers: &mut Servers,
         at: Position,
-        change: &Change,
+        (change, changes): (&Change, &[Change]),
     ) -> Result<()> {
         match change {
             Change::Event { room, event } => {
+                // Only what becomes of a member may concern a server that is not in the room.
+                let is_member =
+                    |change| matches!(change, &Change::Member { room: of, .. } if of == *room);
+                if !changes.iter().any(is_member)
+                    && self.is_alone(snapshot, servers, (*room, at)).await?
+                {
+                    return Ok(());
+                }
                 let event = (*room, *event);
                 self.spread_event(snapshot, servers, (at, event), None)
                     .await
@@ -292,6 +300,17 @@ impl Sender {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether an event of a room is for no other server that is in it.
+    async fn is_alone(
+        &self,
+        snapshot: &dyn Snapshot,
+        servers: &mut Servers,
+        (room, at): (RoomNo, Position),
+    ) -> Result<bool> {
+        let to = servers.of_room(snapshot, room, at).await?;
+        Ok(to.iter().all(|server| server == self.server_name()))
     }
 
     /// Queues an event for the servers of its room: one of a user here, or one that `from` asked this server to send on.

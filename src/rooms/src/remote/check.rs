@@ -1,14 +1,20 @@
 //! Events of other servers: read, and their signatures checked. The one way in for all of them (S08).
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
-use hearth_event::{Pdu, Received, RoomVersion, VerifyError, VerifyKey, received, signature_keys};
+use hearth_event::{Pdu, RoomVersion, Unchecked, VerifyError, VerifyKey, signature_keys};
 use hearth_ports::remote::Untrusted;
 use hearth_ports::{KeySet, WantedKey};
 use hearth_types::UnixMs;
 use ruma::{OwnedEventId, RoomId};
 
 use crate::{Inner, Rooms};
+
+/// Most events that are held unchecked; as values they take more than as text.
+const PART: usize = 256;
+/// Fewest events that are worth being checked elsewhere.
+const SHARE_MIN: usize = 8;
 
 /// From where keys may come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,28 +65,70 @@ impl Rooms {
         texts: &[&[u8]],
         source: KeySource,
     ) -> Vec<Result<Pdu, Refused>> {
-        let mut wanted = HashSet::new();
-        for text in texts {
-            if let Ok(pdu) = Pdu::parse(version, text) {
-                wanted.extend(wanted_keys(&pdu));
+        if texts.len() > PART {
+            // Slow servers are waited for together, and not once for each part.
+            let mut wanted = HashSet::new();
+            for text in texts {
+                let event = Pdu::parse(version, text);
+                wanted.extend(event.iter().flat_map(wanted_keys));
+                tokio::task::consume_budget().await;
+            }
+            self.0.keys(wanted, source).await;
+        }
+        let mut checked = Vec::with_capacity(texts.len());
+        for part in texts.chunks(PART) {
+            let events: Vec<_> = part
+                .iter()
+                .map(|text| Unchecked::read(version, text))
+                .collect();
+            let claimed = events.iter().flatten();
+            let wanted = claimed.flat_map(|event| wanted_keys(event.claimed()));
+            let keys = self.0.keys(wanted.collect(), source).await;
+            checked.extend(check_all(events, &Arc::new(keys)).await);
+        }
+        for event in &mut checked {
+            if event.as_ref().is_ok_and(|pdu| pdu.room_id() != room_id) {
+                *event = Err(Refused::OtherRoom);
             }
         }
-        let keys = self.0.keys(wanted, source).await;
-        let check = |text: &&[u8]| {
-            let event = received(version, text, &|server, key_id| keys.get(server, key_id));
-            match event.map_err(Refused::Bad)? {
-                event if event_of(&event).room_id() == room_id => Ok(event.into_pdu()),
-                _ => Err(Refused::OtherRoom),
-            }
-        };
-        texts.iter().map(check).collect()
+        checked
     }
 }
 
-fn event_of(received: &Received) -> &Pdu {
-    match received {
-        Received::Intact(pdu) | Received::Redacted(pdu) => pdu,
+type Read = Result<Unchecked, VerifyError>;
+
+/// Checks events, many of them on all processors and away from where requests are answered.
+async fn check_all(events: Vec<Read>, keys: &Arc<KeySet>) -> Vec<Result<Pdu, Refused>> {
+    if events.len() <= SHARE_MIN {
+        return check_some(&events, keys);
     }
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = events.len().div_ceil(processors).max(SHARE_MIN);
+    let events = Arc::new(events);
+    let begun = (0..events.len()).step_by(share).map(|from| {
+        let range = from..(from + share).min(events.len());
+        let (events, keys, some) = (events.clone(), keys.clone(), range.clone());
+        let work = move || check_some(&events[some], &keys);
+        (range, tokio::task::spawn_blocking(work))
+    });
+    let begun: Vec<_> = begun.collect();
+    let mut checked = Vec::with_capacity(events.len());
+    for (range, checking) in begun {
+        // Nobody takes up new work while the server stops. What was acknowledged must not be taken for bad then.
+        let some = checking.await;
+        checked.extend(some.unwrap_or_else(|_| check_some(&events[range], keys)));
+    }
+    checked
+}
+
+fn check_some(events: &[Read], keys: &KeySet) -> Vec<Result<Pdu, Refused>> {
+    let check = |event: &Read| {
+        let event = event.as_ref().map_err(Clone::clone)?;
+        let received = event.check(&|server, key_id| keys.get(server, key_id))?;
+        Ok(received.into_pdu())
+    };
+    let checked = events.iter().map(check);
+    checked.map(|event| event.map_err(Refused::Bad)).collect()
 }
 
 /// The keys by which an event is checked.

@@ -12,7 +12,7 @@ use hearth_event::{Pdu, RoomVersion, Verdict};
 use hearth_ports::remote::{
     JoinAnswer, MakeMember, MemberKind, Members, Refusal, RemoteError, SendMember,
 };
-use hearth_store::Batch;
+use hearth_store::{Batch, Durability};
 use ruma::events::room::member::MembershipState;
 use ruma::{OwnedEventId, OwnedServerName, RoomAliasId, RoomId, ServerName, UserId};
 use serde_json::value::RawValue;
@@ -391,10 +391,12 @@ impl Rooms {
         }
         let room = RoomNo(self.0.numbers.next(&*self.0.store).await?);
         let head = RoomHead::new(room_id.to_owned(), version.id());
+        // Nobody is in it yet; the commit that lets somebody in takes this one along.
         let mut batch = Batch::new();
         rooms::put_number(&mut batch, room_id, room);
         let (rows, _) = hearth_data::append::RoomBatch::new(room, None, head).finish();
         batch.append(rows);
+        let batch = batch.with_durability(Durability::Buffered);
         match self.0.store.commit(batch).await {
             Ok(_) => Ok(room),
             Err(hearth_store::Error::Conflict) => self.number(room_id).await,
@@ -407,7 +409,9 @@ impl Rooms {
         let snapshot = self.snapshot().await?;
         let look = self.look(snapshot, site.room).await?;
         let look = look.ok_or(Error::NoSuchRoom)?;
-        let (set, unset) = self.difference_to(&look, ids, look.head.state).await?;
+        let (set, unset) = self
+            .difference_to(&look, (ids, None), look.head.state)
+            .await?;
         drop(look);
         self.advance_by((site.room, None), set, unset).await
     }

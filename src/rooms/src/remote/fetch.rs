@@ -293,7 +293,7 @@ impl Rooms {
     }
 
     /// Events by id, checked; those that the server does not give, or others than asked for, are left out.
-    async fn fetch_events(
+    pub(super) async fn fetch_events(
         &self,
         site: &Site,
         server: &ServerName,
@@ -380,18 +380,24 @@ impl Rooms {
         let look = self.look(snapshot, site.room).await?;
         let look = look.ok_or(Error::NoSuchRoom)?;
         let base = look.head.state;
-        let difference = self.difference_to(&look, ids, base).await?;
+        let difference = self.difference_to(&look, (ids, None), base).await?;
         drop(look);
         self.make_state(site, base, difference).await
     }
 
-    /// Which known events have to be set, and which keys taken out, to make a state of these events from another.
+    /// Which known events have to be set, and which keys taken out, to make a state of these events from another. The
+    /// last of them, if it is given, takes the place of the one that has its key.
     pub(crate) async fn difference_to(
         &self,
         look: &Look,
-        ids: Vec<OwnedEventId>,
+        (ids, last): (Vec<OwnedEventId>, Option<&Pdu>),
         base: StateId,
     ) -> Result<(Vec<OwnedEventId>, Vec<(String, String)>)> {
+        let is_replaced = |pdu: &Pdu| {
+            last.is_some_and(|last| {
+                last.event_id() != pdu.event_id() && last.state_key_pair() == pdu.state_key_pair()
+            })
+        };
         let entries = look.states().entries(base).await?;
         let mut entries: HashSet<EventNo> = entries.into_iter().map(|entry| entry.event).collect();
         let mut set = Vec::new();
@@ -404,8 +410,12 @@ impl Rooms {
                 continue;
             }
             if let Some((_, row)) = timeline::event(&*look.snapshot, look.room, found.event).await?
-                && let Some((kind, key)) = look.pdu(&row)?.state_key_pair()
+                && let pdu = look.pdu(&row)?
+                && let Some((kind, key)) = pdu.state_key_pair()
             {
+                if is_replaced(&pdu) {
+                    continue;
+                }
                 keys.insert((kind.to_owned(), key.to_owned()));
             }
             set.push(id);

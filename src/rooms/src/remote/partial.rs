@@ -12,6 +12,7 @@ use hearth_data::tables::TIMELINE;
 use hearth_data::timeline::Placed;
 use hearth_data::{Place, RoomNo, StateId, timeline};
 use hearth_event::{Grounds, Pdu, admit};
+use hearth_ports::remote::RemoteError;
 use ruma::{OwnedEventId, OwnedServerName, ServerName};
 
 use super::import::Step;
@@ -115,19 +116,15 @@ impl Rooms {
         row: &PartialRow,
         server: &ServerName,
     ) -> Result<()> {
-        let ids = self.fetch_state_ids(site, server, &row.join).await?;
+        let (from, join) = self.partial_join(site, row).await?;
+        let (ids, last) = self.fetch_whole(site, server, &join).await?;
         let snapshot = self.snapshot().await?;
         let look = self.look(snapshot, site.room).await?;
         let look = look.ok_or(Error::NoSuchRoom)?;
-        let (set, unset) = self.difference_to(&look, ids, row.state).await?;
-        let place = match timeline::find(&*look.snapshot, &row.join).await? {
-            Some(found) => timeline::event(&*look.snapshot, site.room, found.event)
-                .await?
-                .and_then(|(place, _)| place),
-            None => None,
-        };
+        let (set, unset) = self
+            .difference_to(&look, (ids, last.as_ref()), row.state)
+            .await?;
         drop(look);
-        let from = place.ok_or(Error::NoSuchEvent)?;
         let whole = self
             .make_state(site, row.state, (set.clone(), unset.clone()))
             .await?;
@@ -144,6 +141,69 @@ impl Rooms {
                 _ => return Ok(()),
             }
         }
+    }
+
+    /// Our join, and where it stands in the room's history.
+    async fn partial_join(&self, site: &Site, row: &PartialRow) -> Result<(Place, Pdu)> {
+        let snapshot = self.snapshot().await?;
+        let found = timeline::find(&*snapshot, &row.join).await?;
+        let found = found.ok_or(Error::NoSuchEvent)?;
+        let kept = timeline::event(&*snapshot, site.room, found.event).await?;
+        let (place, kept) = kept.ok_or(Error::NoSuchEvent)?;
+        let join = timeline::pdu(site.version, &site.room_id, &kept)?;
+        Ok((place.ok_or(Error::NoSuchEvent)?, join))
+    }
+
+    /// Fetches the whole state before our join. Answers the ids of its events, and the event that stands over all of
+    /// them, if there is one.
+    ///
+    /// The one event before the join is asked for: servers of the room that have not heard of the join know it. If it may
+    /// not be seen by us, whoever let us in still tells of the join itself.
+    async fn fetch_whole(
+        &self,
+        site: &Site,
+        server: &ServerName,
+        join: &Pdu,
+    ) -> Result<(Vec<OwnedEventId>, Option<Pdu>)> {
+        if let [last] = join.prev_events() {
+            match self.fetch_state_ids(site, server, last).await {
+                Ok(ids) => return self.with_last(site, server, (ids, last)).await,
+                Err(Error::Remote(RemoteError::Refused { .. })) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let ids = self.fetch_state_ids(site, server, join.event_id()).await?;
+        Ok((ids, None))
+    }
+
+    /// A state before an event with the event, if it is one of state.
+    async fn with_last(
+        &self,
+        site: &Site,
+        server: &ServerName,
+        (mut ids, last): (Vec<OwnedEventId>, &OwnedEventId),
+    ) -> Result<(Vec<OwnedEventId>, Option<Pdu>)> {
+        if ids.contains(last) {
+            return Ok((ids, None));
+        }
+        let wanted = std::slice::from_ref(last);
+        if !self.unknown(site, wanted).await?.is_empty() {
+            let fetched = self.fetch_events(site, server, wanted).await?;
+            self.keep_outliers(site, fetched).await?;
+        }
+        let snapshot = self.snapshot().await?;
+        let found = timeline::find(&*snapshot, last).await?;
+        let kept = match found.filter(|found| found.room == site.room) {
+            Some(found) => timeline::event(&*snapshot, site.room, found.event).await?,
+            None => None,
+        };
+        let (_, kept) = kept.ok_or(Error::NoSuchEvent)?;
+        let event = timeline::pdu(site.version, &site.room_id, &kept)?;
+        if event.state_key().is_none() {
+            return Ok((ids, None));
+        }
+        ids.push(last.clone());
+        Ok((ids, Some(event)))
     }
 }
 

@@ -13,11 +13,8 @@ use ruma::events::room::member::MembershipState;
 use ruma::{OwnedUserId, RoomId, ServerName, UserId};
 
 use crate::read::Look;
-use crate::restricted::fulfils_condition;
+use crate::restricted::{fulfils_condition, inviters};
 use crate::{Error, Result, Rooms, content};
-
-/// Most users asked whether they can let somebody in.
-const AUTHORISERS_MAX: usize = 100;
 
 /// A member event that another server is to complete and sign.
 #[derive(Clone, Debug)]
@@ -194,16 +191,9 @@ impl Rooms {
             return Ok(None);
         };
         let power = PowerLevels::of(&create, levels.as_ref());
-        let mut candidates: Vec<OwnedUserId> = power.creators().to_vec();
-        candidates.push(create.sender().to_owned());
-        let content = levels
-            .map(|levels| levels.content_object())
-            .unwrap_or_default();
-        let named = content.get("users").and_then(Value::as_object);
-        let named = named.into_iter().flatten();
-        candidates.extend(named.filter_map(|(user, _)| UserId::parse(user.as_str()).ok()));
-        candidates.retain(|user| self.0.is_local(user) && power.can_invite(user));
-        candidates.truncate(AUTHORISERS_MAX);
+        let place = (&*look.snapshot, look.room);
+        let of = (Some(create.sender().to_owned()), levels.as_ref());
+        let candidates = inviters(&self.0, place, &power, of).await?;
         for user in candidates {
             let state = look.head.state;
             let event = look

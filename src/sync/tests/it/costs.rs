@@ -57,6 +57,14 @@ impl Backend for Counting {
         self.store.wait_past(seen)
     }
 
+    fn wait_past_in<'a>(
+        &'a self,
+        tables: &'a [u8],
+        seen: Position,
+    ) -> BoxFuture<'a, Result<Position>> {
+        self.store.wait_past_in(tables, seen)
+    }
+
     fn limits(&self) -> Limits {
         self.store.limits()
     }

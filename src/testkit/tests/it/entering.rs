@@ -152,6 +152,34 @@ async fn a_restricted_join_goes_on_to_a_server_that_can_let_in_if_it_is_named() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_server_that_has_left_the_room_that_lets_in_lets_nobody_in() {
+    let mut sim = Sim::new(27, (3, 0), Weights::CALM).await;
+    let club = public_room(&mut sim, 0, None).await;
+    let room = restricted_room(&mut sim, 0, &club).await;
+    for at in 1..3 {
+        join_over(&sim, at, "ann", &club, &[0]).await.unwrap();
+        join_over(&sim, at, "ann", &room, &[0]).await.unwrap();
+    }
+    let levels = json!({ "invite": 0 });
+    put(&sim, 0, &room, ("m.room.power_levels", ""), levels).await;
+    tokio::time::sleep(SOON).await;
+    let leave = async |at: usize, from: &OwnedRoomId| {
+        let node = &sim.nodes[at];
+        let left = node.rooms.leave(&node.user("ann"), from, None).await;
+        left.unwrap();
+        tokio::time::sleep(SOON).await;
+    };
+    leave(2, &room).await;
+    join_over(&sim, 2, "ann", &room, &[1]).await.unwrap();
+    leave(2, &room).await;
+    leave(1, &club).await;
+    // She is still in it, which that server does not hear any more.
+    let refused = join_over(&sim, 2, "ann", &room, &[1]).await;
+    assert!(matches!(refused, Err(Error::Remote(_))), "{refused:?}");
+    all_is_well(&mut sim).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_invite_into_a_room_that_everybody_has_left_can_be_declined() {
     let mut sim = Sim::new(23, (2, 0), Weights::CALM).await;
     let room = create(&mut sim, 0, NewRoom::default()).await;
