@@ -73,6 +73,7 @@ pub async fn run(subject: &dyn Subject) {
     concurrency::nobody_sees_a_commit_before_its_predecessors(fresh(subject).await.backend()).await;
     concurrency::followers_are_woken_and_miss_nothing(fresh(subject).await.backend()).await;
     concurrency::waiting_for_the_past_returns_at_once(fresh(subject).await.backend()).await;
+    concurrency::followers_of_tables_sleep_through_the_others(fresh(subject).await.backend()).await;
     lifetime::positions_are_never_given_out_twice(fresh(subject).await).await;
 }
 

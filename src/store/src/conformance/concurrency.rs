@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use futures_util::future::{join, join_all};
 
 use super::{TABLES, all_of, batch, commit, expect, get, key, keys, put, rows, snapshot};
@@ -166,4 +167,38 @@ pub(super) async fn waiting_for_the_past_returns_at_once(store: &dyn Backend) {
         both = join(waiting, write) => both,
     };
     assert!(reached.expect("the store is open") >= next);
+}
+
+pub(super) async fn followers_of_tables_sleep_through_the_others(store: &dyn Backend) {
+    let (followed, other) = (TABLES[0], TABLES[1]);
+    let row = key(followed, &1_u64);
+    let seen = commit(store, [put(&row, "v")]).await;
+    let tables = [followed.id];
+    let reached = store.wait_past_in(&tables, Position::ZERO).await;
+    assert_eq!(reached.expect("the store is open"), seen);
+    let mut waiting = store.wait_past_in(&tables, seen);
+    commit(store, [put(&key(other, &1_u64), "v")]).await;
+    commit(store, [expect(&row, Some("v"))]).await;
+    assert!(
+        (&mut waiting).now_or_never().is_none(),
+        "woken by another table"
+    );
+    for change in [
+        put(&row, "w"),
+        Op::Delete { key: row.clone() },
+        put(&row, "x"),
+        Op::DeleteRange {
+            from: row.clone(),
+            to: key(followed, &2_u64),
+        },
+    ] {
+        let at = commit(store, [change]).await;
+        assert_eq!(waiting.await.expect("the store is open"), at);
+        waiting = store.wait_past_in(&tables, at);
+    }
+    // Both tables, and the newest of what was written in either.
+    let both = [followed.id, other.id];
+    let at = commit(store, [put(&key(other, &1_u64), "w")]).await;
+    let reached = store.wait_past_in(&both, seen).await;
+    assert_eq!(reached.expect("the store is open"), at);
 }

@@ -30,6 +30,8 @@ enum Fault {
     SkipsPositions,
     /// A crash loses what was synced.
     ForgetsAll,
+    /// Who follows some tables is woken for all.
+    WakesForAll,
 }
 
 #[derive(Clone)]
@@ -120,7 +122,10 @@ impl Backend for Faulty {
         tables: &'a [u8],
         seen: Position,
     ) -> BoxFuture<'a, Result<Position>> {
-        self.store.wait_past_in(tables, seen)
+        match self.fault {
+            Fault::WakesForAll => self.store.wait_past(seen),
+            _ => self.store.wait_past_in(tables, seen),
+        }
     }
 
     fn limits(&self) -> Limits {
@@ -179,6 +184,7 @@ async fn planted_faults_are_found() {
         Fault::NoReverse,
         Fault::SkipsPositions,
         Fault::ForgetsAll,
+        Fault::WakesForAll,
     ] {
         assert!(!passes(fault).await, "{fault:?} went unnoticed");
     }
