@@ -1,4 +1,4 @@
-"""Hearth and Synapse, in both directions. Each part is a function named part_…; arguments select parts by name."""
+"""Hearth and Synapse, in both directions; where it matters a second Hearth. Each part is a function named part_…; arguments select parts by name."""
 
 import os
 import shutil
@@ -8,6 +8,7 @@ import time
 import traceback
 from pathlib import Path
 
+import friends
 from servers import Authority, Hearth, Refused, Server, Synapse, User, eventually, quote
 
 
@@ -15,6 +16,7 @@ class World:
     def __init__(self, folder: Path):
         authority = Authority(folder / "ca")
         self.hearth = Hearth(folder / "hearth", authority, os.environ["HEARTH_BIN"])
+        self.second = Hearth(folder / "second", authority, os.environ["HEARTH_BIN"], "second")
         self.synapse = Synapse(folder / "synapse", authority)
         self.synapse.start()
         self.hearth.start()
@@ -25,9 +27,16 @@ class World:
         """(a user of the one server, a user of the other), both ways."""
         return [(self.anna, self.ben), (self.ben, self.anna)]
 
+    def pairs(self):
+        """(a user of Hearth, a user of another server): of a second Hearth, then of Synapse; always new ones."""
+        if self.second.process is None:
+            self.second.start()
+        yield friends.Hearthling(self.hearth, "one"), friends.Hearthling(self.second, "two")
+        yield friends.Hearthling(self.hearth, "one"), friends.Stranger(self.synapse, "two")
+
     def stop(self) -> None:
-        self.hearth.stop()
-        self.synapse.stop()
+        for server in (self.hearth, self.second, self.synapse):
+            server.stop()
 
 
 def ask_notary(notary: Server, about: Server) -> list[dict]:
@@ -312,6 +321,31 @@ def part_upgrade(world: World) -> None:
         eventually("the tombstone arrives", lambda: ("m.room.tombstone", "") in guest.room_state(room))
         guest.join(new, owner.server)
         chat(owner, guest, new, 2)
+
+
+def part_friends(world: World) -> None:
+    """Asked, accepted, ended, befriended again."""
+    for one, other in world.pairs():
+        friends.life_of_friends(one, other)
+
+
+def part_requests(world: World) -> None:
+    """Declined and withdrawn, from either side; both at once between two Hearths."""
+    for one, other in world.pairs():
+        friends.declined_and_withdrawn(one, other)
+        if isinstance(other, friends.Hearthling):
+            friends.crossed(one, other)
+
+
+def part_private_groups(world: World) -> None:
+    """One room for one exact set of users, across servers."""
+    for one, other in world.pairs():
+        friends.befriend(one, other)
+        friends.opened_again(one, [other])
+    (one, two), (_, three) = world.pairs()
+    for other in (two, three):
+        friends.befriend(one, other)
+    friends.opened_again(one, [two, three])
 
 
 def main() -> int:

@@ -118,9 +118,9 @@ class Server:
 
 
 class Hearth(Server):
-    def __init__(self, folder: Path, authority: Authority, binary: str):
+    def __init__(self, folder: Path, authority: Authority, binary: str, kind: str = "hearth"):
         self.binary = binary
-        super().__init__("hearth", folder, authority)
+        super().__init__(kind, folder, authority)
 
     def command(self) -> tuple[list[str], dict[str, str]]:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("HEARTH_")}
