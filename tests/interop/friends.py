@@ -178,7 +178,8 @@ def declined_and_withdrawn(one: Side, other: Side) -> None:
             answers.user.join(room, asks.user.server)
             raise AssertionError("came in although the request was withdrawn")
         except Refused as refused:
-            assert refused.status in (403, 404), refused
+            # Synapse says so of a server that does not let it in.
+            assert refused.status in (403, 404, 502), refused
 
 
 def crossed(one: Hearthling, other: Hearthling) -> None:
