@@ -98,7 +98,8 @@ class Stranger(Side):
     """Whose server does not: requests are invites to direct chats, joining and leaving answer them."""
 
     def request(self, other: Side) -> str:
-        return self.user.room(preset="trusted_private_chat", is_direct=True, invite=[other.id])
+        # With `trusted_private_chat` both have the same power, and an invite cannot be taken back.
+        return self.user.room(preset="private_chat", is_direct=True, invite=[other.id])
 
     def invite(self, other: Side) -> tuple[str, dict] | None:
         for room, (section, state) in self.look().items():
