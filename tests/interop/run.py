@@ -1,5 +1,6 @@
 """Hearth and Synapse, in both directions; where it matters a second Hearth. Each part is a function named part_…; arguments select parts by name."""
 
+import base64
 import os
 import shutil
 import sys
@@ -218,6 +219,62 @@ def part_typing_receipts(world: World) -> None:
         eventually("the receipt arrives", lambda: [
             1 for found in ephemeral("m.receipt") if guest.id in found.get(event, {}).get("m.read", {})
         ])
+
+
+def part_presence(world: World) -> None:
+    """Who shares a room is seen to be there, with what she says of herself, and to be gone."""
+    for owner, guest in world.directions():
+        shared_room(owner, guest)
+        owner.sync()
+
+        def seen() -> dict:
+            events = owner.sync(1).get("presence", {}).get("events", [])
+            for event in events:
+                if event["sender"] == guest.id:
+                    shown.update({"status_msg": None} | event["content"])
+            return shown
+
+        for presence, words in (("online", f"busy {time.time_ns()}"), ("unavailable", f"away {time.time_ns()}")):
+            shown: dict = {}
+            path = f"v3/presence/{quote(guest.id)}/status"
+            guest.call("PUT", path, {"presence": presence, "status_msg": words})
+            eventually(f"`{presence}` arrives", lambda: seen().get("presence") == presence and shown["status_msg"] == words)
+
+
+# The smallest image that is one.
+DOT = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==")
+
+
+def part_media(world: World) -> None:
+    """A file and an image of the other server, as they were, and a thumbnail."""
+    for owner, guest in world.directions():
+        for data, kind in ((os.urandom(3 << 20), "application/octet-stream"), (DOT, "image/png")):
+            media = owner.upload(data, kind).removeprefix("mxc://")
+            found_kind, found = guest.fetch(f"v1/media/download/{media}")
+            assert found == data and found_kind == kind, (found_kind, len(found))
+            kind_of_named, _ = guest.fetch(f"v1/media/download/{media}/other-name.bin")
+            assert kind_of_named == kind, kind_of_named
+        kind, thumbnail = guest.fetch(f"v1/media/thumbnail/{media}?width=32&height=32&method=scale")
+        assert kind.startswith("image/") and thumbnail, kind
+
+
+def part_spaces(world: World) -> None:
+    """The tree of a space whose rooms are on both servers, from either side; what nobody may know of is not in it."""
+    for owner, guest in world.directions():
+        root = owner.room(preset="public_chat", creation_content={"type": "m.space"}, name="root")
+        inner = guest.room(preset="public_chat", creation_content={"type": "m.space"}, name="inner")
+        leaf = guest.room(preset="public_chat", name="leaf")
+        hidden = guest.room(preset="private_chat", name="hidden")
+        for user, space, child in ((owner, root, inner), (guest, inner, leaf), (guest, inner, hidden)):
+            user.state(space, "m.space.child", {"via": [guest.server.name]}, child)
+
+        def tree(user: User) -> list[str]:
+            return [room["room_id"] for room in user.call("GET", f"v1/rooms/{quote(root)}/hierarchy")["rooms"]]
+
+        assert sorted(tree(owner)) == sorted([root, inner, leaf]), tree(owner)
+        guest.join(root, owner.server)
+        eventually("the join arrives", lambda: membership(owner, root, guest) == "join")
+        assert sorted(tree(guest)) == sorted([root, inner, leaf, hidden]), tree(guest)
 
 
 def part_backfill(world: World) -> None:

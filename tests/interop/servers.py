@@ -264,6 +264,20 @@ class User:
                 parsed = {"error": text.decode(errors="replace")}
             raise Refused(error.code, parsed) from None
 
+    def upload(self, data: bytes, kind: str) -> str:
+        request = urllib.request.Request(f"{self.server.url}/_matrix/media/v3/upload?filename=file", data, method="POST")
+        request.add_header("Content-Type", kind)
+        request.add_header("Authorization", f"Bearer {self.token}")
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.load(answer)["content_uri"]
+
+    def fetch(self, path: str) -> tuple[str, bytes]:
+        """Content type and bytes of an answer that is no JSON."""
+        request = urllib.request.Request(f"{self.server.url}/_matrix/client/{path}")
+        request.add_header("Authorization", f"Bearer {self.token}")
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.headers.get_content_type(), answer.read()
+
     def upload_keys(self, one_time: int = 3) -> SigningKey:
         """Device keys and one-time keys, signed as a client would."""
         signer = SigningKey.generate()
