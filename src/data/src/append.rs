@@ -217,6 +217,12 @@ impl RoomBatch {
         let state_before = self.loaded.as_ref().map(|head| head.state);
         if state_before != Some(self.head.state) {
             ROOM_STATES.put_at_position(&mut self.batch, &self.room, &(), &self.head.state);
+            let room = self.room;
+            let is_event =
+                |change: &Change| matches!(change, Change::Event { room: of, .. } if *of == room);
+            if !self.changes.iter().any(is_event) {
+                self.changes.push(Change::State { room });
+            }
         }
         if self.head.joined > self.head.joined_local {
             device_lists::newcomers_put(&mut self.batch, self.room, self.newcomers);

@@ -86,6 +86,12 @@ pub enum Change {
         /// The event.
         event: EventNo,
     },
+    /// A room's current state, without an event of now: the rest of a state came, or what was taken before is decided
+    /// otherwise.
+    State {
+        /// The room.
+        room: RoomNo,
+    },
 }
 
 /// All that one commit changed.

@@ -118,7 +118,7 @@ impl Rooms {
         let chain = self.missing_chain(site, server, pdu).await?;
         for event in in_order(chain, Along::Prev) {
             self.fetch_auth(site, server, &event).await?;
-            match self.gap_before(site, server, &event).await {
+            match self.gap_before(site, server, (&event, gap)).await {
                 Ok(after_gap) => self.take_fetched(site, event, after_gap).await?,
                 // The state before what we may not see is not for us: the gap is then before the first that we may.
                 Err(Error::Remote(RemoteError::Refused { .. })) => {}
@@ -126,7 +126,7 @@ impl Rooms {
             }
         }
         match gap {
-            Gap::Allowed => self.gap_before(site, server, pdu).await,
+            Gap::Allowed => self.gap_before(site, server, (pdu, gap)).await,
             Gap::NotYet => Ok(None),
         }
     }
@@ -148,7 +148,7 @@ impl Rooms {
         &self,
         site: &Site,
         server: &ServerName,
-        pdu: &Pdu,
+        (pdu, gap): (&Pdu, Gap),
     ) -> Result<Option<StateId>> {
         let prev = pdu.prev_events();
         if self.unplaced(site, prev).await?.is_empty() {
@@ -165,6 +165,10 @@ impl Rooms {
             self.take_fetched(site, before, state).await?;
             if self.unplaced(site, prev).await?.is_empty() {
                 return Ok(None);
+            }
+            if gap == Gap::NotYet {
+                let why = "the event before rests upon events that are not given";
+                return Err(RemoteError::Malformed(why.to_owned()).into());
             }
         }
         self.fetch_state(site, server, pdu.event_id())

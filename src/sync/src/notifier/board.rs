@@ -162,6 +162,7 @@ impl Board {
                 }
                 self.touch_members(*room, position, woken);
             }
+            Change::State { room } => self.touch_members(*room, position, woken),
             Change::Receipt { room, private_to } => {
                 if let Some(watched) = self.rooms.get_mut(room) {
                     watched.newest.receipts_at = position;
