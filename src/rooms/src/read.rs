@@ -59,6 +59,15 @@ impl Deref for Reader {
     }
 }
 
+/// A room in which somebody of this server is: of others it only knows how they once were.
+pub(crate) async fn followed(snapshot: &dyn Snapshot, room_id: &RoomId) -> Result<Option<RoomNo>> {
+    let Some(room) = rooms::number(snapshot, room_id).await? else {
+        return Ok(None);
+    };
+    let head = rooms::head(snapshot, room).await?;
+    Ok(head.filter(|head| head.joined_local > 0).map(|_| room))
+}
+
 impl Rooms {
     /// A room as a snapshot shows it, to nobody in particular.
     pub(crate) async fn look(

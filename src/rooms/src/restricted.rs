@@ -1,12 +1,13 @@
 //! Joins by a restricted rule: who may come in because of another room, and who lets her in.
 
-use hearth_data::{RoomNo, members, rooms};
+use hearth_data::{RoomNo, members};
 use hearth_event::canonical::Value;
 use hearth_event::{Pdu, PowerLevels};
 use hearth_store::Snapshot;
 use ruma::events::room::member::MembershipState;
 use ruma::{OwnedUserId, UserId};
 
+use crate::read::followed;
 use crate::stage::Stage;
 use crate::summary::allowed_rooms;
 use crate::{Inner, Result};
@@ -27,13 +28,9 @@ pub(crate) async fn fulfils_condition(
     rule: &Pdu,
 ) -> Result<bool> {
     for room_id in allowed_rooms(rule) {
-        let Some(room) = rooms::number(snapshot, &room_id).await? else {
+        let Some(room) = followed(snapshot, &room_id).await? else {
             continue;
         };
-        let head = rooms::head(snapshot, room).await?;
-        if head.is_none_or(|head| head.joined_local == 0) {
-            continue;
-        }
         let row = members::member(snapshot, room, user.as_str()).await?;
         if row.is_some_and(|row| row.membership == MembershipState::Join) {
             return Ok(true);

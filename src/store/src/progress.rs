@@ -1,7 +1,5 @@
 //! How far a store has come, and what waits for it: one cell that both engines write after each commit.
 
-use std::sync::Arc;
-
 use tokio::sync::watch;
 
 use crate::{Error, Position, Result};
@@ -10,8 +8,8 @@ use crate::{Error, Position, Result};
 const TABLES: usize = 256;
 
 /// How far a store has come, as a whole and in each table.
-#[derive(Clone, Debug)]
-pub struct Progress(Arc<watch::Sender<Reached>>);
+#[derive(Debug)]
+pub struct Progress(watch::Sender<Reached>);
 
 #[derive(Debug)]
 struct Reached {
@@ -28,7 +26,7 @@ impl Progress {
             tables: Box::new([position; TABLES]),
             closed: false,
         };
-        Self(Arc::new(watch::Sender::new(reached)))
+        Self(watch::Sender::new(reached))
     }
 
     /// Wakes whoever waits for a position, or for one of the tables that were written. To be called when the commit is

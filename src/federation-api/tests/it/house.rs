@@ -20,7 +20,7 @@ use hearth_ports::{
     BoxFuture, HttpOut, NoRemoteKeys, OutError, OutRequest, OutResponse, Service, full_body,
 };
 use hearth_rooms::remote::Federation;
-use hearth_rooms::{HashKey, NewEvent, NewRoom, NewState, Rooms, Sender, States};
+use hearth_rooms::{HashKey, NewEvent, NewRoom, NewState, Preset, Rooms, Sender, States};
 use hearth_store::MemoryBackend;
 use hearth_types::{Caller, Clock, Ids, ManualClock, UnixMs};
 use http::{Request, Response};
@@ -282,6 +282,15 @@ impl House {
     pub(crate) async fn room(&self, room: NewRoom) -> OwnedRoomId {
         let made = self.rooms.create(&user("@alice:house"), room).await;
         made.unwrap()
+    }
+
+    /// A room into which everybody may come.
+    pub(crate) async fn open_room(&self) -> OwnedRoomId {
+        let room = NewRoom {
+            preset: Some(Preset::PublicChat),
+            ..NewRoom::default()
+        };
+        self.room(room).await
     }
 
     pub(crate) async fn say(&self, room: &RoomId, text: &str) -> OwnedEventId {

@@ -44,18 +44,22 @@ fn nowhere() -> OwnedRoomId {
     RoomId::parse("!nowhere:house").unwrap()
 }
 
+/// All reads of a room by the server `far` are refused, as they are of one that is nowhere.
+async fn reads_nothing(house: &House, room: &RoomId, event: &str) {
+    let there = all(house, "far", room, event).await;
+    let nothing = all(house, "far", &nowhere(), "$nothing").await;
+    for ((line, there), (_, nothing)) in there.into_iter().zip(nothing) {
+        assert_ne!(there.status, 200, "{line}");
+        assert_eq!(there, nothing, "{line}");
+    }
+}
+
 #[tokio::test]
 async fn s12_reads_of_a_room_one_is_not_in_look_as_if_there_were_none() {
     let house = House::new();
     let room = house.room(NewRoom::default()).await;
     let event = house.say(&room, "secret").await;
-    let nowhere = nowhere();
-    let there = all(&house, "far", &room, event.as_str()).await;
-    let nothing = all(&house, "far", &nowhere, "$nothing").await;
-    for ((line, there), (_, nothing)) in there.into_iter().zip(nothing) {
-        assert_ne!(there.status, 200, "{line}");
-        assert_eq!(there, nothing, "{line}");
-    }
+    reads_nothing(&house, &room, event.as_str()).await;
     // Nor is anything told of one through the trees of spaces, or by templates.
     for path in [
         "v1/hierarchy/{room}",
@@ -65,7 +69,7 @@ async fn s12_reads_of_a_room_one_is_not_in_look_as_if_there_were_none() {
     ] {
         let ask = |room: &RoomId| path.replace("{room}", room.as_str());
         let there = house.get("far", &ask(&room)).await;
-        let nothing = house.get("far", &ask(&nowhere)).await;
+        let nothing = house.get("far", &ask(&nowhere())).await;
         assert!(there.status >= 400, "{path}");
         assert_eq!(there.body.get("event"), None, "{path}");
         assert!(nothing.status >= 400, "{path}");
@@ -75,7 +79,7 @@ async fn s12_reads_of_a_room_one_is_not_in_look_as_if_there_were_none() {
 #[tokio::test]
 async fn a_server_in_the_room_is_answered() {
     let house = House::new();
-    let room = open_room(&house).await;
+    let room = house.open_room().await;
     let event = house.say(&room, "hello").await;
     house.far_join(&room, &user(BOB)).await;
     for (line, answer) in all(&house, "far", &room, event.as_str()).await {
@@ -94,18 +98,10 @@ async fn a_server_in_the_room_is_answered() {
     }
 }
 
-async fn open_room(house: &House) -> ruma::OwnedRoomId {
-    let room = NewRoom {
-        preset: Some(Preset::PublicChat),
-        ..NewRoom::default()
-    };
-    house.room(room).await
-}
-
 #[tokio::test]
 async fn s12_a_server_that_has_left_reads_no_more() {
     let house = House::new();
-    let room = open_room(&house).await;
+    let room = house.open_room().await;
     let event = house.say(&room, "hello").await;
     let bob = user(BOB);
     house.far_join(&room, &bob).await;
@@ -115,18 +111,13 @@ async fn s12_a_server_that_has_left_reads_no_more() {
     let leave = house.member(&template.ok(), &bob, "leave");
     let line = format!("PUT v2/send_leave/{room}/{}", leave.event_id());
     house.ask("far", &line, &json_of(&leave)).await.ok();
-    let nowhere = nowhere();
-    let there = all(&house, "far", &room, event.as_str()).await;
-    let nothing = all(&house, "far", &nowhere, "$nothing").await;
-    for ((line, there), (_, nothing)) in there.into_iter().zip(nothing) {
-        assert_eq!(there, nothing, "{line}");
-    }
+    reads_nothing(&house, &room, event.as_str()).await;
 }
 
 #[tokio::test]
 async fn a_server_that_the_access_list_denies_is_outside() {
     let house = House::new();
-    let room = open_room(&house).await;
+    let room = house.open_room().await;
     let event = house.say(&room, "hello").await;
     let bob = user(BOB);
     house.far_join(&room, &bob).await;
@@ -136,13 +127,7 @@ async fn a_server_that_the_access_list_denies_is_outside() {
         .ok();
     let acl = json!({ "allow": ["*"], "deny": ["far"], "allow_ip_literals": false });
     house.put(&room, ("m.room.server_acl", ""), acl).await;
-    let nowhere = nowhere();
-    let there = all(&house, "far", &room, event.as_str()).await;
-    let nothing = all(&house, "far", &nowhere, "$nothing").await;
-    for ((line, there), (_, nothing)) in there.into_iter().zip(nothing) {
-        assert_ne!(there.status, 200, "{line}");
-        assert_eq!(there, nothing, "{line}");
-    }
+    reads_nothing(&house, &room, event.as_str()).await;
     for path in [
         "make_join/{room}/@eve:far?ver=11",
         "make_leave/{room}/@bob:far",

@@ -7,18 +7,10 @@ use crate::house::{House, json_of, user};
 
 const BOB: &str = "@bob:far";
 
-async fn open_room(house: &House) -> ruma::OwnedRoomId {
-    let room = NewRoom {
-        preset: Some(Preset::PublicChat),
-        ..NewRoom::default()
-    };
-    house.room(room).await
-}
-
 #[tokio::test]
 async fn s02_nobody_joins_for_a_user_of_another_server() {
     let house = House::new();
-    let room = open_room(&house).await;
+    let room = house.open_room().await;
     let template = house
         .get("further", &format!("v1/make_join/{room}/{BOB}?ver=11"))
         .await;
@@ -49,7 +41,7 @@ async fn s02_nobody_joins_for_a_user_of_another_server() {
 #[tokio::test]
 async fn a_room_of_a_version_that_a_server_does_not_know_is_not_for_it() {
     let house = House::new();
-    let room = open_room(&house).await;
+    let room = house.open_room().await;
     let answer = house
         .get("far", &format!("v1/make_join/{room}/{BOB}?ver=1&ver=x"))
         .await;
@@ -60,7 +52,7 @@ async fn a_room_of_a_version_that_a_server_does_not_know_is_not_for_it() {
 #[tokio::test]
 async fn a_transaction_that_is_sent_again_gets_the_same_answer() {
     let house = House::new();
-    let room = open_room(&house).await;
+    let room = house.open_room().await;
     let join = house.far_join(&room, &user(BOB)).await;
     let bad = json!({ "room_id": room, "type": "x", "sender": BOB, "content": {}, "depth": 1,
         "origin_server_ts": 1, "prev_events": [], "auth_events": [],
@@ -93,7 +85,7 @@ async fn a_space_is_told_with_the_children_that_the_server_may_know_of() {
         ..NewRoom::default()
     };
     let space = house.room(space).await;
-    let open = open_room(&house).await;
+    let open = house.open_room().await;
     let secret = house.room(NewRoom::default()).await;
     for child in [&open, &secret] {
         let via = json!({ "via": ["house"], "suggested": child == &open });

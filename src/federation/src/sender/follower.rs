@@ -273,21 +273,13 @@ impl Sender {
     ) -> Result<()> {
         match change {
             Change::Event { room, event } => {
-                // Only what becomes of a member may concern a server that is not in the room.
-                let is_member =
-                    |change| matches!(change, &Change::Member { room: of, .. } if of == *room);
-                if !changes.iter().any(is_member)
-                    && self.is_alone(snapshot, servers, (*room, at)).await?
-                {
-                    return Ok(());
-                }
                 let event = (*room, *event);
-                self.spread_event(snapshot, servers, (at, event), None)
+                self.spread_event(snapshot, servers, (at, event), (None, changes))
                     .await
             }
             Change::Relay { room, event, from } => {
                 let event = (*room, *event);
-                self.spread_event(snapshot, servers, (at, event), Some(from))
+                self.spread_event(snapshot, servers, (at, event), (Some(from), changes))
                     .await
             }
             Change::Receipt {
@@ -302,27 +294,21 @@ impl Sender {
         }
     }
 
-    /// Whether an event of a room is for no other server that is in it.
-    async fn is_alone(
-        &self,
-        snapshot: &dyn Snapshot,
-        servers: &mut Servers,
-        (room, at): (RoomNo, Position),
-    ) -> Result<bool> {
-        let to = servers.of_room(snapshot, room, at).await?;
-        Ok(to.iter().all(|server| server == self.server_name()))
-    }
-
     /// Queues an event for the servers of its room: one of a user here, or one that `from` asked this server to send on.
     async fn spread_event(
         &self,
         snapshot: &dyn Snapshot,
         servers: &mut Servers,
         (at, (room, event)): (Position, (RoomNo, EventNo)),
-        from: Option<&String>,
+        (from, changes): (Option<&String>, &[Change]),
     ) -> Result<()> {
         let mut to = servers.of_room(snapshot, room, at).await?;
         to.remove(self.server_name().as_str());
+        // Only what becomes of a member may concern a server that is not in the room.
+        let is_member = |change| matches!(change, &Change::Member { room: of, .. } if of == room);
+        if to.is_empty() && from.is_none() && !changes.iter().any(is_member) {
+            return Ok(());
+        }
         let Some((_, row)) = timeline::event(snapshot, room, event).await? else {
             return Ok(());
         };

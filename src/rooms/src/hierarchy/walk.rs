@@ -14,7 +14,7 @@ use ruma::{OwnedRoomId, OwnedServerName, RoomId, UserId};
 use super::child::{Child, wanted};
 use super::far::{self, FarSpace};
 use super::{Children, HierarchyRoom};
-use crate::read::Look;
+use crate::read::{Look, followed};
 use crate::{Error, Result, RoomSummary, Rooms};
 
 /// About how many rooms other servers are asked for one page.
@@ -125,10 +125,7 @@ impl<'a> Walk<'a> {
     async fn node(&mut self, open: &Open) -> Result<Option<Found>> {
         let here = self.here(&open.room_id).await?;
         if let Some(look) = here.filter(|look| look.head.joined_local > 0) {
-            return Ok(match look.may_be_known(Some(self.user)).await? {
-                true => Some((look.node(self.children).await?, None)),
-                false => None,
-            });
+            return self.known_here(look).await;
         }
         if open.needs_asking() {
             self.ask(open).await?;
@@ -150,9 +147,14 @@ impl<'a> Walk<'a> {
 
     /// A room of which no more is known than that the user is invited there.
     async fn invited(&self, room_id: &RoomId) -> Result<Option<Found>> {
-        let Some(look) = self.here(room_id).await? else {
-            return Ok(None);
-        };
+        match self.here(room_id).await? {
+            Some(look) => self.known_here(look).await,
+            None => Ok(None),
+        }
+    }
+
+    /// A room as it is known here, if the user may know of it.
+    async fn known_here(&self, look: Look) -> Result<Option<Found>> {
         Ok(match look.may_be_known(Some(self.user)).await? {
             true => Some((look.node(self.children).await?, None)),
             false => None,
@@ -164,14 +166,6 @@ impl<'a> Walk<'a> {
             Some(room) => self.rooms.look(self.snapshot.clone(), room).await,
             None => Ok(None),
         }
-    }
-
-    async fn is_followed(&self, room_id: &RoomId) -> Result<bool> {
-        let Some(room) = rooms::number(&*self.snapshot, room_id).await? else {
-            return Ok(false);
-        };
-        let head = rooms::head(&*self.snapshot, room).await?;
-        Ok(head.is_some_and(|head| head.joined_local > 0))
     }
 
     /// Asks other servers about a room, and about some that come after it.
@@ -188,7 +182,7 @@ impl<'a> Walk<'a> {
                 break;
             }
             let is_new = open.needs_asking() && !self.told.contains_key(&open.room_id);
-            if is_new && !self.is_followed(&open.room_id).await? {
+            if is_new && followed(&*self.snapshot, &open.room_id).await?.is_none() {
                 asked.push(open);
             }
         }

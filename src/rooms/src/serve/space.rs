@@ -7,7 +7,7 @@ use ruma::events::room::member::MembershipState;
 use ruma::{OwnedRoomId, RoomId, ServerName};
 
 use crate::hierarchy::Child;
-use crate::read::Look;
+use crate::read::{Look, followed};
 use crate::summary::allowed_rooms;
 use crate::{Error, HierarchyRoom, Result, RoomSummary, Rooms, content};
 
@@ -64,11 +64,10 @@ impl Rooms {
     /// A room in which somebody of this server is.
     async fn followed(&self, room_id: &RoomId) -> Result<Option<Look>> {
         let snapshot = self.snapshot().await?;
-        let Some(room) = rooms::number(&*snapshot, room_id).await? else {
-            return Ok(None);
-        };
-        let look = self.look(snapshot, room).await?;
-        Ok(look.filter(|look| look.head.joined_local > 0))
+        match followed(&*snapshot, room_id).await? {
+            Some(room) => self.look(snapshot, room).await,
+            None => Ok(None),
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hearth_data::changes::{self, Change};
+use hearth_data::members::MemberRow;
 use hearth_data::tables::MEMBERS;
 use hearth_data::{RoomNo, members};
 use hearth_ports::{PresenceSource, TypingSource};
@@ -194,13 +195,7 @@ impl Notifier {
             }
             let mut rooms = joined_rooms(snapshot, user).await?;
             if rooms.is_empty() {
-                let watched = self.board().watched();
-                for some in watched.chunks(ROOMS_AT_ONCE) {
-                    let keys: Vec<_> = some.iter().map(|room| (*room, user.clone())).collect();
-                    let rows = MEMBERS.get_many(snapshot, &keys).await?;
-                    let found = some.iter().zip(rows).filter(|(_, row)| row.is_some());
-                    rooms.extend(found.map(|(room, _)| *room));
-                }
+                rooms = self.watched_with(snapshot, user, |_| true).await?;
             }
             rooms_of.insert(user.clone(), rooms);
         }
@@ -309,19 +304,29 @@ impl Notifier {
     /// The rooms that a user is joined to. Of one of another server no list is kept: of hers those that connected users
     /// are in, which are all that matter here.
     async fn rooms_around(&self, snapshot: &dyn Snapshot, user: &str) -> Result<Vec<RoomNo>> {
-        let mut rooms = joined_rooms(snapshot, user).await?;
+        let rooms = joined_rooms(snapshot, user).await?;
         if !rooms.is_empty() {
             return Ok(rooms);
         }
+        let is_joined = |row: &MemberRow| row.membership == MembershipState::Join;
+        self.watched_with(snapshot, user, is_joined).await
+    }
+
+    /// The rooms of connected users in which a user has a membership of some kind.
+    async fn watched_with(
+        &self,
+        snapshot: &dyn Snapshot,
+        user: &str,
+        is_wanted: impl Fn(&MemberRow) -> bool,
+    ) -> Result<Vec<RoomNo>> {
+        let mut rooms = Vec::new();
         let watched = self.board().watched();
         for some in watched.chunks(ROOMS_AT_ONCE) {
             let keys: Vec<_> = some.iter().map(|room| (*room, user.to_owned())).collect();
             let rows = MEMBERS.get_many(snapshot, &keys).await?;
-            let joined = some.iter().zip(rows).filter(|(_, row)| {
-                let membership = row.as_ref().map(|row| &row.membership);
-                membership == Some(&MembershipState::Join)
-            });
-            rooms.extend(joined.map(|(room, _)| *room));
+            let found = some.iter().zip(rows);
+            let wanted = found.filter(|(_, row)| row.as_ref().is_some_and(&is_wanted));
+            rooms.extend(wanted.map(|(room, _)| *room));
         }
         Ok(rooms)
     }
