@@ -86,6 +86,13 @@ pub enum Change {
         /// The event.
         event: EventNo,
     },
+    /// A member event of a user here that another server seems not to know: its user has joined in spite of it.
+    Expelled {
+        /// The room.
+        room: RoomNo,
+        /// The member event.
+        event: EventNo,
+    },
     /// A room's current state, without an event of now: the rest of a state came, or what was taken before is decided
     /// otherwise.
     State {

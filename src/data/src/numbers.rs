@@ -57,6 +57,11 @@ impl Place {
         Self((block - block % 2 + 2).saturating_mul(Self::GAP))
     }
 
+    /// Whether history is or was missing right before the live event that stands here.
+    pub fn is_beyond_gap(self) -> bool {
+        self.0 > 0 && self.0 % (2 * Self::GAP) == 0
+    }
+
     /// The place after this one, for exclusive bounds; saturates.
     #[must_use]
     pub fn next(self) -> Self {

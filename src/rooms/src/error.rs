@@ -4,7 +4,7 @@ use std::error::Error as _;
 use std::sync::Arc;
 
 use hearth_event::{AuthError, BuildError};
-use hearth_ports::remote::RemoteError;
+use hearth_ports::remote::{Refusal, RemoteError};
 
 /// Why something was not done or is not shown.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -127,6 +127,15 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether another server refused because we are not, or not any more, in the room.
+    pub(crate) fn is_kept_from_us(&self) -> bool {
+        let reason = match self {
+            Self::Remote(RemoteError::Refused { reason, .. }) => reason,
+            _ => return false,
+        };
+        *reason == Refusal::Forbidden
+    }
+
     /// The error with all its causes, on one line: for logs.
     pub(crate) fn chain(&self) -> String {
         let mut text = self.to_string();

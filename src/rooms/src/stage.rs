@@ -3,6 +3,7 @@
 pub(crate) mod admit;
 mod build;
 mod current;
+mod ending;
 mod intake;
 mod link;
 mod past;

@@ -150,13 +150,18 @@ impl Client {
             }
             if known.state != room.state {
                 let (known, told) = (&known.state, &room.state);
+                // That resolution took an event away and put none in its place cannot be said to a client.
+                let is_other = |key, event| told.get(key).is_some_and(|now| now != event);
                 let differing: Vec<_> = known
                     .iter()
-                    .filter(|(key, event)| told.get(*key) != Some(event))
+                    .filter(|(key, event)| is_other(*key, *event))
                     .collect();
                 let missing = told.keys().filter(|key| !known.contains_key(*key));
                 let missing: Vec<_> = missing.collect();
-                differences.push(format!("believes {differing:?} in {id}, lacks {missing:?}"));
+                if !differing.is_empty() || !missing.is_empty() {
+                    let what = format!("believes {differing:?} in {id}, lacks {missing:?}");
+                    differences.push(what);
+                }
             }
         }
         differences

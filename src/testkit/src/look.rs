@@ -13,6 +13,7 @@ use ruma::{EventId, OwnedRoomId, RoomId, UserId};
 
 use crate::Node;
 use crate::node::HASH_SECRET;
+use crate::sim::USERS;
 
 /// The state of a room, by type and state key.
 pub(crate) type State = BTreeMap<(String, String), String>;
@@ -83,12 +84,19 @@ impl Room {
     }
 
     async fn membership_in(&self, state: StateId, user: &str) -> Option<String> {
+        let (_, membership) = self.member(state, user).await?;
+        Some(membership)
+    }
+
+    /// A user's member event in a state, and the membership in it.
+    async fn member(&self, state: StateId, user: &str) -> Option<(EventRow, String)> {
         let (snapshot, room) = (&*self.snapshot, self.number);
         let view = self.states.view(room, snapshot);
         let number = view.lookup(state, "m.room.member", user).await.unwrap()?;
-        let event = timeline::event(snapshot, room, number).await.unwrap();
-        let event: serde_json::Value = serde_json::from_slice(&event?.1.json).unwrap();
-        event["content"]["membership"].as_str().map(str::to_owned)
+        let (_, row) = timeline::event(snapshot, room, number).await.unwrap()?;
+        let event: serde_json::Value = serde_json::from_slice(&row.json).unwrap();
+        let membership = event["content"]["membership"].as_str()?.to_owned();
+        Some((row, membership))
     }
 
     /// Accepted events by the commit that made them visible.
@@ -133,6 +141,35 @@ impl Node {
                 .collect(),
             has_gaps: !gaps.is_empty(),
         })
+    }
+
+    /// Whether this server holds all users of another to be out of a room although it knows how that one has them come
+    /// in: their leaves and bans do not follow these joins, resolution chose them. By the specification nothing more is
+    /// told to that server, so that it goes on by itself.
+    pub(crate) async fn holds_out(&self, other: &Self, room_id: &RoomId) -> bool {
+        let (Some(here), Some(there)) = (
+            Room::open(self, room_id).await,
+            Room::open(other, room_id).await,
+        ) else {
+            return false;
+        };
+        for user in USERS {
+            let user = other.user(user);
+            let joined = there.member(there.state, user.as_str()).await;
+            let Some((join, _)) = joined.filter(|(_, membership)| membership == "join") else {
+                continue;
+            };
+            let Some((out, membership)) = here.member(here.state, user.as_str()).await else {
+                return false;
+            };
+            let before = here.member(out.state_before, user.as_str()).await;
+            let follows = before.is_some_and(|(before, _)| before.event_id == join.event_id);
+            let knows = self.standing(&join.event_id).await.is_some();
+            if membership == "join" || follows || !knows {
+                return false;
+            }
+        }
+        true
     }
 
     /// The current state of a room by key.

@@ -282,6 +282,9 @@ impl Sender {
                 self.spread_event(snapshot, servers, (at, event), (Some(from), changes))
                     .await
             }
+            Change::Expelled { room, event } => {
+                self.tell_expelled(snapshot, (at, (*room, *event))).await
+            }
             Change::Receipt {
                 room,
                 private_to: None,
@@ -332,6 +335,23 @@ impl Sender {
             if let Ok(server) = <&ServerName>::try_from(server.as_str()) {
                 self.change(server, |queue| queue.push(Queued { at, room, event }));
             }
+        }
+        Ok(())
+    }
+
+    /// Queues a member event for the server of its user alone.
+    async fn tell_expelled(
+        &self,
+        snapshot: &dyn Snapshot,
+        (at, (room, event)): (Position, (RoomNo, EventNo)),
+    ) -> Result<()> {
+        let Some((_, row)) = timeline::event(snapshot, room, event).await? else {
+            return Ok(());
+        };
+        let brief = Brief::read(&row.json);
+        let server = brief.as_ref().and_then(Brief::member_server);
+        if let Some(server) = server.and_then(|server| <&ServerName>::try_from(server).ok()) {
+            self.change(server, |queue| queue.push(Queued { at, room, event }));
         }
         Ok(())
     }

@@ -58,15 +58,19 @@ impl Rooms {
     ) -> Result<Option<StateId>> {
         let mut last = Err(Error::NoServerInRoom);
         for server in self.who_may_know(site, origin, pdu).await? {
-            last = self.fetch_from(site, &server, (pdu, gap)).await;
-            match last {
+            let fetched = self.fetch_from(site, &server, (pdu, gap)).await;
+            match fetched {
                 Err(Error::Remote(ref error)) => {
                     let event_id = pdu.event_id();
                     tracing::debug!(%server, event.id = %event_id, ?gap, %error, "nothing fetched from a server");
                 }
                 // Another server may know more.
                 Ok(None) if !self.unplaced(site, pdu.prev_events()).await?.is_empty() => {}
-                _ => return last,
+                _ => return fetched,
+            }
+            // That it is kept from us says more than that another server cannot be reached.
+            if !last.as_ref().is_err_and(Error::is_kept_from_us) {
+                last = fetched;
             }
         }
         last
@@ -346,9 +350,14 @@ impl Rooms {
         }
         let all: Vec<OwnedEventId> = auth_chain.iter().chain(&state).cloned().collect();
         let unknown = self.unknown(site, &all).await?;
-        let events = if unknown.len() <= ONE_BY_ONE_MAX {
-            self.fetch_events(site, server, &unknown).await?
+        let few = match unknown.len() {
+            0..=ONE_BY_ONE_MAX => self.fetch_events(site, server, &unknown).await?,
+            _ => Vec::new(),
+        };
+        let events = if unknown.is_empty() || !few.is_empty() {
+            few
         } else {
+            // It is for more than a few, or for a server that is told of no single event.
             let answer = self.remote().state(server, &site.room_id, event_id).await?;
             let mut events = answer.auth_chain;
             events.extend(answer.state);

@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use hearth_data::inbox::{self, InboxKey, InboxRow};
-use hearth_data::{RoomNo, rooms};
+use hearth_data::{RoomNo, StateId, rooms};
+use hearth_event::visibility::Membership;
 use hearth_event::{Pdu, RoomVersion, VerifyError};
 use hearth_store::Snapshot;
-use ruma::{OwnedRoomId, OwnedServerName, ServerName};
+use ruma::{OwnedRoomId, OwnedServerName, ServerName, UserId};
 use tokio::time::Instant;
 
 use super::check::{KeySource, Refused};
@@ -191,7 +192,7 @@ impl Rooms {
         }
         let lives = checked
             .iter()
-            .map(|row| self.take_in(site.room, live(row, None)));
+            .map(|row| self.take_in(site.room, Intake::Live(live(row, None))));
         let taken = join_all(lives).await;
         for (row, taken) in checked.into_iter().zip(taken) {
             let fate = fate(taken)?;
@@ -344,7 +345,7 @@ impl Rooms {
         let Some(row) = checked.pop() else {
             return Ok(());
         };
-        let mut decided = fate(self.take_in(room, live(&row, None)).await)?;
+        let mut decided = fate(self.take_in(room, Intake::Live(live(&row, None))).await)?;
         if let Fate::Lacks(Lack::Events(_)) = &decided {
             let tries = self.0.intakes.waiting(room, |waiting| waiting.tries(key));
             let gap = match tries.unwrap_or(0) {
@@ -353,8 +354,15 @@ impl Rooms {
             };
             let wanted = (&row.pdu, gap);
             match self.fetch_references(&site, &row.origin, wanted).await {
-                Ok(gap) => decided = fate(self.take_in(room, live(&row, gap)).await)?,
+                Ok(gap) => {
+                    let live = Intake::Live(live(&row, gap));
+                    decided = fate(self.take_in(room, live).await)?;
+                }
                 Err(error @ (Error::Stopping | Error::Store(_))) => return Err(error),
+                Err(error) if error.is_kept_from_us() && self.ends_stay(&row.pdu) => {
+                    let ending = Intake::Ending(live(&row, None));
+                    decided = fate(self.take_in(room, ending).await)?;
+                }
                 Err(error) => {
                     let event_id = row.pdu.event_id();
                     tracing::debug!(event.id = %event_id, error = error.chain(), "nothing fetched");
@@ -363,6 +371,20 @@ impl Rooms {
         }
         self.note(&site, &row, decided);
         Ok(())
+    }
+
+    /// Whether an event makes a user of this server leave, by another's will: whoever heard of it before us may tell us
+    /// nothing of the room any more.
+    fn ends_stay(&self, pdu: &Pdu) -> bool {
+        let is_ours = |user: &str| {
+            let user = <&UserId>::try_from(user);
+            user.is_ok_and(|user| user.server_name() == self.server_name())
+        };
+        let ends = [Membership::Leave, Membership::Ban];
+        pdu.kind() == "m.room.member"
+            && pdu.state_key().is_some_and(is_ours)
+            && pdu.sender().server_name() != self.server_name()
+            && Membership::of(pdu).is_some_and(|membership| ends.contains(&membership))
     }
 }
 
@@ -379,11 +401,11 @@ fn fate(taken: Result<Taken>) -> Result<Fate> {
     }
 }
 
-fn live(row: &Row, after_gap: Option<hearth_data::StateId>) -> Intake {
-    Intake::Live(Live {
+fn live(row: &Row, after_gap: Option<StateId>) -> Live {
+    Live {
         pdu: row.pdu.clone(),
         after_gap,
         inbox: Some(row.key),
         relay_from: None,
-    })
+    }
 }

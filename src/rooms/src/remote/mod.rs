@@ -89,7 +89,7 @@ impl Rooms {
 /// The events that others may have been waiting for.
 fn brought_by(intake: &Intake) -> Vec<OwnedEventId> {
     match intake {
-        Intake::Live(live) => vec![live.pdu.event_id().to_owned()],
+        Intake::Live(live) | Intake::Ending(live) => vec![live.pdu.event_id().to_owned()],
         Intake::Outlier(pdu) => vec![pdu.event_id().to_owned()],
         Intake::Past(past) => {
             let ids = past.events.iter().map(|pdu| pdu.event_id().to_owned());

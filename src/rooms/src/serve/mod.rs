@@ -3,6 +3,9 @@
 //! A server reads a room only while one of its users is joined there and the room's access list does not shut it out.
 //! If not, and if there is no such room, the answer is the same. Of events it sees what one of its users may see; an
 //! event that it may not see looks as one that does not exist, or, where the graph needs it, is shown redacted.
+//!
+//! One thing it may still read when it is in the room no more: what the event that made its user leave rests upon.
+//! Without that it could not tell whether the user has left, and would keep her in the room for ever.
 
 mod ephemeral;
 mod events;
@@ -17,10 +20,12 @@ mod tests;
 
 use std::ops::Deref;
 
-use hearth_data::{federation, members, rooms};
+use hearth_data::append::Standing;
+use hearth_data::{federation, members, rooms, timeline};
 use hearth_event::ServerAcl;
+use hearth_event::visibility::Membership;
 use ruma::events::room::member::MembershipState;
-use ruma::{OwnedRoomAliasId, OwnedServerName, RoomAliasId, RoomId, ServerName, UserId};
+use ruma::{EventId, OwnedRoomAliasId, OwnedServerName, RoomAliasId, RoomId, ServerName, UserId};
 
 pub(crate) use ephemeral::EARLY_RECEIPTS_MAX;
 pub use ephemeral::RemoteReceipt;
@@ -80,6 +85,30 @@ impl Rooms {
         })
     }
 
+    /// The same, or a room of a server whose last user this event made leave.
+    pub(crate) async fn peer_at(
+        &self,
+        server: &ServerName,
+        room_id: &RoomId,
+        event_id: &EventId,
+    ) -> Result<Peer> {
+        match self.peer(server, room_id).await {
+            Err(Error::Denied) => {}
+            answer => return answer,
+        }
+        let snapshot = self.snapshot().await?;
+        let room = rooms::number(&*snapshot, room_id).await?;
+        let room = room.ok_or(Error::Denied)?;
+        let look = self.look(snapshot, room).await?.ok_or(Error::Denied)?;
+        match look.ended_stay(server, event_id).await? && look.permits(server).await? {
+            true => Ok(Peer {
+                look,
+                server: server.to_owned(),
+            }),
+            false => Err(Error::Denied),
+        }
+    }
+
     /// A room in which a user of a server is joined; `None` if it is no user of that server, not joined there, or the
     /// server is shut out.
     pub(crate) async fn peer_with(
@@ -122,6 +151,30 @@ impl Look {
     pub(crate) async fn permits(&self, server: &ServerName) -> Result<bool> {
         let list = self.current("m.room.server_acl").await?;
         Ok(list.is_none_or(|list| ServerAcl::of(&list).permits(server)))
+    }
+
+    /// Whether an event made a user of a server leave who was joined before it.
+    async fn ended_stay(&self, server: &ServerName, event_id: &EventId) -> Result<bool> {
+        let found = timeline::find(&*self.snapshot, event_id).await?;
+        let Some(found) = found.filter(|found| found.room == self.room) else {
+            return Ok(false);
+        };
+        let row = timeline::event(&*self.snapshot, self.room, found.event).await?;
+        let Some((Some(_), row)) = row.filter(|(_, row)| row.standing == Standing::Accepted) else {
+            return Ok(false);
+        };
+        let pdu = self.pdu(&row)?;
+        let Some(("m.room.member", user)) = pdu.state_key_pair() else {
+            return Ok(false);
+        };
+        let is_of_server = <&UserId>::try_from(user).is_ok_and(|user| user.server_name() == server);
+        if !is_of_server || Membership::of(&pdu) == Some(Membership::Join) {
+            return Ok(false);
+        }
+        let before = self
+            .state_event(row.state_before, "m.room.member", user)
+            .await?;
+        Ok(before.is_some_and(|(event, _)| Membership::of(&event) == Some(Membership::Join)))
     }
 }
 

@@ -21,7 +21,7 @@ impl Rooms {
         room_id: &RoomId,
         event_id: &EventId,
     ) -> Result<String> {
-        let peer = self.peer(server, room_id).await?;
+        let peer = self.peer_at(server, room_id, event_id).await?;
         let row = peer.placed(event_id).await?;
         let (state, chain) = self.state_and_chain(&peer, row.state_before).await?;
         let mut answer = String::from("{\"pdu_ids\":");
@@ -39,7 +39,7 @@ impl Rooms {
         room_id: &RoomId,
         event_id: &EventId,
     ) -> Result<String> {
-        let peer = self.peer(server, room_id).await?;
+        let peer = self.peer_at(server, room_id, event_id).await?;
         let row = peer.placed(event_id).await?;
         let (state, chain) = self.state_and_chain(&peer, row.state_before).await?;
         let mut answer = String::from("{\"pdus\":");
@@ -57,7 +57,7 @@ impl Rooms {
         room_id: &RoomId,
         event_id: &EventId,
     ) -> Result<String> {
-        let peer = self.peer(server, room_id).await?;
+        let peer = self.peer_at(server, room_id, event_id).await?;
         let row = peer.known(event_id).await?;
         let pdu = peer.pdu(&row)?;
         if row.standing != Standing::Outlier && !peer.sees(&mut Eyes::default(), &row, &pdu).await?

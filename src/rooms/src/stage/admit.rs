@@ -37,6 +37,7 @@ impl Stage<'_> {
     pub(crate) async fn take_in(&mut self, intake: &Intake) -> Result<Taken> {
         match intake {
             Intake::Live(live) => self.take_live(live).await,
+            Intake::Ending(live) => self.take_ending(live).await,
             Intake::Outlier(pdu) => self.take_outlier(pdu).await,
             Intake::State(new) => self.make_state(new).await,
             Intake::Past(past) => self.take_past(past).await,
@@ -164,7 +165,7 @@ impl Stage<'_> {
         })
     }
 
-    async fn take_live(&mut self, live: &Live) -> Result<Taken> {
+    pub(super) async fn take_live(&mut self, live: &Live) -> Result<Taken> {
         let pdu = &live.pdu;
         let found = self.found(pdu.event_id()).await?;
         if let Some((found, verdict)) = found
@@ -188,7 +189,11 @@ impl Stage<'_> {
                 Err(missing) => return Ok(Taken::Missing(missing)),
             },
         };
-        let verdict = self.decide_live(pdu, &auth, before).await?;
+        let now = match live.after_gap {
+            Some(_) => Some(self.resolve(vec![self.state(), before]).await?),
+            None => None,
+        };
+        let verdict = self.decide_live(pdu, &auth, (before, now)).await?;
         let was = found.map(|found| (found.event, found.whereabouts()));
         if was.is_some() && matches!(verdict, Verdict::Rejected(_)) {
             // It stays what it was, an outlier or rejected: nothing is to be built on it.
@@ -211,6 +216,7 @@ impl Stage<'_> {
         if let Some(key) = live.inbox {
             self.drop_row(key);
         }
+        self.tell_expelled(pdu).await?;
         if let (Some(from), Verdict::Accepted) = (&live.relay_from, &verdict) {
             let room = self.room();
             self.batch.record(Change::Relay {
@@ -222,13 +228,19 @@ impl Stage<'_> {
         Ok(Taken::Decided { verdict, event })
     }
 
-    async fn decide_live(
+    /// Decides upon an event by the state before it and the current one; after a gap, what the state before it tells us
+    /// anew counts as current.
+    pub(super) async fn decide_live(
         &mut self,
         pdu: &Pdu,
         auth: &AuthEvents,
-        before: StateId,
+        (before, now): (StateId, Option<StateId>),
     ) -> Result<Verdict> {
         let before = self.state_for(pdu, before).await?;
+        let after_gap = match now {
+            Some(now) => Some(self.state_for(pdu, now).await?),
+            None => None,
+        };
         let keys = keys_of(pdu);
         let wanted: Vec<(&str, &str)> = keys
             .iter()
@@ -245,7 +257,10 @@ impl Stage<'_> {
             known.or_else(|| stands_in(kind, key))
         };
         let now = |kind: &str, key: &str| {
-            let known = self.view.pdu(kind, key).cloned();
+            let known = match &after_gap {
+                Some(now) => now.get(&(kind.to_owned(), key.to_owned())).cloned(),
+                None => self.view.pdu(kind, key).cloned(),
+            };
             known.or_else(|| stands_in(kind, key))
         };
         Ok(admit(
@@ -346,7 +361,7 @@ impl Stage<'_> {
     }
 
     /// The state before an event, from the states after its predecessors; those that are missing as the error.
-    async fn state_before(
+    pub(super) async fn state_before(
         &mut self,
         pdu: &Pdu,
     ) -> Result<std::result::Result<StateId, Vec<OwnedEventId>>> {

@@ -12,6 +12,8 @@ use ruma::{OwnedEventId, OwnedServerName};
 pub(crate) enum Intake {
     /// An event of now.
     Live(Live),
+    /// An event that ends the stay of a user here; the events before it are kept from us.
+    Ending(Live),
     /// An event of which only is known that others refer to it.
     Outlier(Pdu),
     /// A state put together of known events.

@@ -162,7 +162,13 @@ impl Board {
                 }
                 self.touch_members(*room, position, woken);
             }
-            Change::State { room } => self.touch_members(*room, position, woken),
+            Change::State { room } => {
+                // Events of before may be on another state now.
+                if let Some(watched) = self.rooms.get_mut(room) {
+                    self.events_held -= watched.newest.forget_before(position);
+                }
+                self.touch_members(*room, position, woken);
+            }
             Change::Receipt { room, private_to } => {
                 if let Some(watched) = self.rooms.get_mut(room) {
                     watched.newest.receipts_at = position;
@@ -184,6 +190,7 @@ impl Board {
             }
             Change::Profile { .. }
             | Change::Relay { .. }
+            | Change::Expelled { .. }
             | Change::Outbound { .. }
             | Change::Handed { .. } => {}
             Change::DeviceList { user } => self.list_changed(user, position, stretches, woken),

@@ -163,7 +163,8 @@ struct Found {
 }
 
 impl Found {
-    /// Takes what is wanted out of events at hand. Answers whether there is enough.
+    /// Takes what is wanted out of events at hand, down to the newest gap in what was live: what fills it comes by
+    /// `/messages`. Answers whether there is enough.
     async fn take(
         &mut self,
         round: &Round<'_>,
@@ -183,8 +184,13 @@ impl Found {
                 self.oldest_seen = event.place.map(Place::next);
                 return Ok(true);
             }
+            let is_beyond_gap = event.place.is_some_and(Place::is_beyond_gap);
             if is_wanted {
                 self.newest_first.push(event);
+            }
+            if is_beyond_gap {
+                self.has_more = true;
+                return Ok(true);
             }
         }
         Ok(false)
