@@ -166,6 +166,9 @@ fn sizes(config: &Config) -> Result<(), Error> {
     if config.password.iterations == 0 || config.password.memory.bytes() < 8 << 10 {
         return conflict("password.iterations has to be at least 1, password.memory 8 KiB");
     }
+    if !(1..=512).contains(&config.password.min_length) {
+        return conflict("password.min_length has to be between 1 and 512");
+    }
     Ok(())
 }
 

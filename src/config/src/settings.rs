@@ -256,6 +256,8 @@ pub struct Password {
     pub memory: ByteSize,
     /// Passes over it.
     pub iterations: u32,
+    /// How many characters a password has at least, when it is chosen.
+    pub min_length: u32,
 }
 
 /// `[store]`.
@@ -382,6 +384,7 @@ impl Default for Password {
         Self {
             memory: ByteSize::mebibytes(19),
             iterations: 2,
+            min_length: 8,
         }
     }
 }

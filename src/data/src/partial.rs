@@ -1,11 +1,11 @@
 //! Rooms whose state is known but for most members, as it came with a join.
 
-use hearth_store::{Batch, Snapshot};
+use hearth_store::{Batch, Position, Snapshot};
 use ruma::OwnedEventId;
 use serde::{Deserialize, Serialize};
 
-use crate::row::rows;
-use crate::tables::PARTIAL_ROOMS;
+use crate::row::{positioned_rows, rows};
+use crate::tables::{PARTIAL_ROOMS, WHOLE_ROOMS};
 use crate::{EventNo, Result, RoomNo, StateId};
 
 /// How a room came to have partial state.
@@ -23,7 +23,18 @@ pub struct PartialRow {
     pub servers: Vec<String>,
 }
 
+/// The rest of a room's state came.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WholeRow {
+    /// By which join it had begun with a part.
+    pub event: EventNo,
+    /// The commit that wrote it.
+    #[serde(skip)]
+    pub position: Position,
+}
+
 rows!(PartialRow = 1);
+positioned_rows!(WholeRow = 1);
 
 /// Whether, and how, a room's state is partial.
 pub async fn partial(snapshot: &dyn Snapshot, room: RoomNo) -> Result<Option<PartialRow>> {
@@ -47,6 +58,17 @@ pub fn put(batch: &mut Batch, room: RoomNo, row: &PartialRow) {
 }
 
 /// The state is whole.
-pub fn remove(batch: &mut Batch, room: RoomNo) {
+pub fn end(batch: &mut Batch, room: RoomNo, row: &PartialRow) {
     PARTIAL_ROOMS.delete(batch, &room);
+    let row = WholeRow {
+        event: row.event,
+        position: Position::ZERO,
+    };
+    WHOLE_ROOMS.put_position(batch, &room, &row);
+}
+
+/// The commit by which the rest of a room's state came the last time; zero if it was always whole.
+pub async fn whole_at(snapshot: &dyn Snapshot, room: RoomNo) -> Result<Position> {
+    let row = WHOLE_ROOMS.get(snapshot, &room).await?;
+    Ok(row.map_or(Position::ZERO, |row| row.position))
 }

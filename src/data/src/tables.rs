@@ -31,7 +31,7 @@ use crate::media::{
 };
 use crate::members::{MemberRow, UserRoomRow};
 use crate::meta::MetaRow;
-use crate::partial::PartialRow;
+use crate::partial::{PartialRow, WholeRow};
 use crate::reach::AuthLinks;
 use crate::receipts::{ReceiptAtKey, ReceiptRow};
 use crate::relations::{AnnotationKey, RelationRow, ThreadRow};
@@ -81,6 +81,8 @@ pub const STRIPPED_STATE: Table<(String, RoomNo), Json> =
 /// Room → how its state came to be known in part only. Written and read by `rooms`.
 pub const PARTIAL_ROOMS: Table<RoomNo, PartialRow> =
     Table::new(0x1e, "partial_rooms", Profile::Point);
+/// Room → the commit by which the rest of its state came. Written by `rooms`; read by `sync`.
+pub const WHOLE_ROOMS: Table<RoomNo, WholeRow> = Table::new(0x1d, "whole_rooms", Profile::Point);
 /// (room, place of the live event above) → history that is missing. Written by `rooms`; read by it and by `sync`.
 pub const GAPS: Table<(RoomNo, Place), GapRow> = Table::new(0x1f, "gaps", Profile::Scan);
 
@@ -344,6 +346,7 @@ pub const CATALOGUE: &[TableInfo] = &[
     USER_ROOMS_AT.info(),
     STRIPPED_STATE.info(),
     PARTIAL_ROOMS.info(),
+    WHOLE_ROOMS.info(),
     GAPS.info(),
     EVENT_IDS.info(),
     WHEREABOUTS.info(),

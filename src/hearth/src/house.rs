@@ -227,6 +227,7 @@ fn accounts_settings(config: &Config, identity: &Identity) -> Result<hearth_acco
         passes: config.password.iterations,
         lanes: 1,
     };
+    settings.password_length_min = config.password.min_length as usize;
     Ok(settings)
 }
 

@@ -1,14 +1,14 @@
 //! Who is in a room, and in which rooms one is.
 
 use hearth_data::members::{self, MemberRow};
-use hearth_data::{Place, RoomNo, rooms, timeline};
+use hearth_data::{Place, RoomNo, federation, partial, rooms, timeline};
 use hearth_event::Pdu;
 use hearth_store::Position;
 use ruma::events::room::member::MembershipState;
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde_json::value::RawValue;
 
-use crate::read::client_event;
+use crate::read::{Look, Reader, client_event};
 use crate::{Error, Result, Rooms, content};
 
 /// How many rows are read at once.
@@ -125,13 +125,14 @@ impl Rooms {
         }
     }
 
-    /// The joined members of a room in which the caller is joined.
+    /// The joined members of a room in which the caller is joined. Waits until they are known, if the room was
+    /// joined with a part of its state; [`Error::NotYet`] if that takes long.
     pub async fn joined_members(
         &self,
         user: &UserId,
         room_id: &RoomId,
     ) -> Result<Vec<JoinedMember>> {
-        let reader = self.reader(user, room_id).await?;
+        let reader = self.reader_of_whole(user, room_id).await?;
         if !reader.is_joined() {
             return Err(Error::NotInRoom);
         }
@@ -154,15 +155,18 @@ impl Rooms {
         }
     }
 
-    /// The member events of a room, in the client format: now, at a position, or up to when the caller left.
+    /// The member events of a room, in the client format: now, at a position, or up to when the caller left. Waits until
+    /// they are known, also for a moment when they were not; [`Error::NotYet`] if that takes long.
     pub async fn members(
         &self,
         user: &UserId,
         room_id: &RoomId,
         filter: MemberFilter,
     ) -> Result<Vec<Box<RawValue>>> {
-        let reader = self.reader(user, room_id).await?;
-        let state = reader.state_at(filter.at).await?;
+        let reader = self.reader_of_whole(user, room_id).await?;
+        let state = reader
+            .state_at(whole_then(&reader, filter.at).await?)
+            .await?;
         let events = reader.state_events(state, Some("m.room.member")).await?;
         let is_wanted = |event: &Pdu| {
             let membership = content::membership(event);
@@ -173,6 +177,18 @@ impl Rooms {
         Ok(wanted
             .map(|(pdu, _)| client_event(&pdu, self.0.clock.now()))
             .collect())
+    }
+
+    async fn reader_of_whole(&self, user: &UserId, room_id: &RoomId) -> Result<Reader> {
+        let reader = self.reader(user, room_id).await?;
+        if !self.is_partial(reader.room).await? {
+            return Ok(reader);
+        }
+        let room = reader.room;
+        // The snapshot is not kept while waiting.
+        drop(reader);
+        self.whole(room).await?;
+        self.reader(user, room_id).await
     }
 
     /// The membership of a user in a room, if there is one.
@@ -186,6 +202,20 @@ impl Rooms {
         let row: Option<MemberRow> = members::member(&*snapshot, room, user.as_str()).await?;
         Ok(row.map(|row| row.membership))
     }
+}
+
+/// The moment itself, or the one by which the members of then became known.
+async fn whole_then(look: &Look, at: Option<At>) -> Result<Option<At>> {
+    let Some(At::Position(position)) = at else {
+        return Ok(at);
+    };
+    let whole_at = partial::whole_at(&*look.snapshot, look.room).await?;
+    let is_of_part = position < whole_at
+        && position >= federation::home_since(&*look.snapshot, look.room).await?;
+    Ok(Some(At::Position(match is_of_part {
+        true => whole_at,
+        false => position,
+    })))
 }
 
 fn joined_member(event: &Pdu) -> Option<JoinedMember> {

@@ -186,6 +186,7 @@ fn what_cannot_work_is_said_at_the_start() {
         ),
         ("[limits]\nbody = 10", "limits.body"),
         ("[password]\niterations = 0", "password.iterations"),
+        ("[password]\nmin_length = 0", "password.min_length"),
         ("[well_known]\nclient = \"example.org\"", "https://"),
         (
             "[well_known]\nserver = \"https://example.org\"",

@@ -2,6 +2,7 @@
 //! written meanwhile gets the whole state below it when that is here.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::time::Duration;
 
 use hearth_data::append::{EventRow, Standing};
@@ -24,6 +25,8 @@ use crate::{Error, Result, Rooms};
 /// How long a room waits before the rest of its state is asked for again; doubles up to an hour.
 const RETRY: Duration = Duration::from_secs(5);
 const RETRY_MAX: Duration = Duration::from_secs(3_600);
+/// How long a request waits for a room's state.
+const WHOLE_WAIT_MAX: Duration = Duration::from_secs(60);
 /// Most servers that are asked in one go.
 const SERVERS_MAX: usize = 8;
 /// Events that one commit puts on the whole state.
@@ -63,6 +66,24 @@ impl Rooms {
         Ok(partial::partial(&*snapshot, room).await?.is_some())
     }
 
+    /// Waits until all of a room's state is here, if it is one that was joined with a part: who asks for all members
+    /// would take a part for all. [`Error::NotYet`] if it takes long.
+    pub(crate) async fn whole(&self, room: RoomNo) -> Result<()> {
+        let waiting = async {
+            loop {
+                let mut became_whole = pin!(self.0.became_whole.notified());
+                // Before looking, so that what comes after the look is not missed.
+                became_whole.as_mut().enable();
+                if !self.is_partial(room).await? {
+                    return Ok(());
+                }
+                became_whole.await;
+            }
+        };
+        let waited = tokio::time::timeout(WHOLE_WAIT_MAX, waiting).await;
+        waited.unwrap_or(Err(Error::NotYet))
+    }
+
     pub(crate) fn complete_later(&self, room: RoomNo) {
         let rooms = self.clone();
         self.0.tasks.spawn(async move {
@@ -78,7 +99,11 @@ impl Rooms {
         let mut wait = RETRY;
         loop {
             match self.try_complete(room).await {
-                Ok(()) | Err(Error::Stopping) => return,
+                Ok(()) => {
+                    self.0.became_whole.notify_waiters();
+                    return;
+                }
+                Err(Error::Stopping) => return,
                 Err(error) => {
                     tracing::debug!(error = error.chain(), "a room's state is not complete yet");
                 }
@@ -259,7 +284,7 @@ pub(super) async fn finish(stage: &mut Stage<'_>, whole: &Whole) -> Result<Taken
     };
     stage.batch.head.state = now;
     stage.follow_state(current).await?;
-    partial::remove(stage.ops(), room);
+    partial::end(stage.ops(), room, &lift.row);
     Ok(Taken::Done)
 }
 

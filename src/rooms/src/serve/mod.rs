@@ -21,7 +21,7 @@ mod tests;
 use std::ops::Deref;
 
 use hearth_data::append::Standing;
-use hearth_data::{federation, members, rooms, timeline};
+use hearth_data::{federation, members, partial, rooms, timeline};
 use hearth_event::ServerAcl;
 use hearth_event::visibility::Membership;
 use ruma::events::room::member::MembershipState;
@@ -110,7 +110,8 @@ impl Rooms {
     }
 
     /// A room in which a user of a server is joined; `None` if it is no user of that server, not joined there, or the
-    /// server is shut out.
+    /// server is shut out. Where most members are not known yet, whoever is not known to be out counts as joined if the
+    /// server is said to be in the room.
     pub(crate) async fn peer_with(
         &self,
         server: &ServerName,
@@ -120,14 +121,46 @@ impl Rooms {
         if user.server_name() != server {
             return Ok(None);
         }
-        let peer = match self.peer(server, room_id).await {
-            Ok(peer) => peer,
-            Err(Error::Denied) => return Ok(None),
+        let (peer, is_known) = match self.peer(server, room_id).await {
+            Ok(peer) => (peer, true),
+            Err(Error::Denied) => match self.probable_peer(server, room_id).await? {
+                Some(peer) => (peer, false),
+                None => return Ok(None),
+            },
             Err(error) => return Err(error),
         };
         let row = members::member(&*peer.snapshot, peer.room, user.as_str()).await?;
-        let is_joined = row.is_some_and(|row| row.membership == MembershipState::Join);
+        let is_joined = match row {
+            Some(row) => row.membership == MembershipState::Join,
+            None => {
+                !is_known
+                    || partial::partial(&*peer.snapshot, peer.room)
+                        .await?
+                        .is_some()
+            }
+        };
         Ok(is_joined.then_some(peer))
+    }
+
+    /// A room most of whose members are not known yet, seen by a server that was said to be in it.
+    async fn probable_peer(&self, server: &ServerName, room_id: &RoomId) -> Result<Option<Peer>> {
+        let snapshot = self.snapshot().await?;
+        let Some(room) = rooms::number(&*snapshot, room_id).await? else {
+            return Ok(None);
+        };
+        let row = partial::partial(&*snapshot, room).await?;
+        let is_said =
+            row.is_some_and(|row| row.servers.iter().any(|known| known == server.as_str()));
+        let look = match is_said {
+            true => self.look(snapshot, room).await?,
+            false => None,
+        };
+        let Some(look) = look else { return Ok(None) };
+        let server = server.to_owned();
+        Ok(look
+            .permits(&server)
+            .await?
+            .then_some(Peer { look, server }))
     }
 
     /// Where an alias of this server leads, for another server: with servers that can let its users in.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use hearth_data::accounts::account_data;
 use hearth_data::members::UserRoomRow;
-use hearth_data::{StateId, rooms};
+use hearth_data::{StateId, partial, rooms};
 use hearth_event::visibility::Membership;
 use hearth_store::Position;
 use serde_json::value::RawValue;
@@ -47,9 +47,15 @@ pub(super) async fn section(
     reader: &RoomReader<'_>,
     ask: JoinedAsk<'_>,
 ) -> Result<Option<Joined>> {
+    if is_hidden(round, reader).await? {
+        return Ok(None);
+    }
     let is_new = match round.since {
         None => true,
-        Some(since) => ask.has_moved && was_away(round, reader, ask.row, since.position).await?,
+        Some(since) => {
+            ask.has_moved && was_away(round, reader, ask.row, since.position).await?
+                || was_hidden(round, reader, since.position).await?
+        }
     };
     let viewer = Viewer::joined(round.user());
     let upto = round.to.position;
@@ -95,6 +101,24 @@ pub(super) async fn section(
         json: json.finish(),
         is_new,
     }))
+}
+
+/// Whether the client has to wait for the room: it wants all members, and most are not known yet.
+async fn is_hidden(round: &Round<'_>, reader: &RoomReader<'_>) -> Result<bool> {
+    let is_lazy = round.filter.room.state.lazy_load_members;
+    Ok(!is_lazy
+        && partial::partial(reader.snapshot, reader.no)
+            .await?
+            .is_some())
+}
+
+/// Whether the client had to wait for the room until now.
+async fn was_hidden(round: &Round<'_>, reader: &RoomReader<'_>, since: Position) -> Result<bool> {
+    let tail = |upto| round.inner.notifier.tail(reader.no, since, upto);
+    if round.filter.room.state.lazy_load_members || tail(round.to.position).is_state_same {
+        return Ok(false);
+    }
+    Ok(partial::whole_at(reader.snapshot, reader.no).await? > since)
 }
 
 /// The summary, if it may have changed, and the state.

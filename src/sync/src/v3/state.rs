@@ -227,11 +227,41 @@ async fn members(
         StateUntil::TimelineStart => events.iter().map(|event| event.row.event).collect(),
         StateUntil::TimelineEnd => HashSet::new(),
     };
-    let members = users.into_iter().zip(found);
-    Ok(members
-        .filter_map(|(user, event)| Some((user.to_owned(), event?)))
-        .filter(|(_, event)| !shown.contains(event))
-        .collect())
+    let mut members = BTreeMap::new();
+    for (user, event) in users.into_iter().zip(found) {
+        let event = match event {
+            Some(event) => Some(event),
+            None => named_member(reader, events, user).await?,
+        };
+        if let Some(event) = event.filter(|event| !shown.contains(event)) {
+            members.insert(user.to_owned(), event);
+        }
+    }
+    Ok(members)
+}
+
+/// The member event of a sender by which her event was allowed: the state of a room that was just joined over another
+/// server need not have it yet.
+async fn named_member(
+    reader: &RoomReader<'_>,
+    events: &[Arc<Event>],
+    user: &str,
+) -> Result<Option<EventNo>> {
+    let Some(event) = events.iter().find(|event| event.pdu.sender() == user) else {
+        return Ok(None);
+    };
+    for id in event.pdu.auth_events() {
+        let found = timeline::find(reader.snapshot, id).await?;
+        let Some(found) = found.filter(|found| found.room == reader.no) else {
+            continue;
+        };
+        let row = timeline::event(reader.snapshot, reader.no, found.event).await?;
+        let pdu = row.as_ref().and_then(|(_, row)| reader.pdu(row));
+        if pdu.is_some_and(|pdu| pdu.is("m.room.member", user)) {
+            return Ok(Some(found.event));
+        }
+    }
+    Ok(None)
 }
 
 async fn load(reader: &RoomReader<'_>, numbers: HashSet<EventNo>) -> Result<Vec<Pdu>> {
