@@ -96,17 +96,15 @@ impl Client {
         for (id, section) in entries(&rooms["join"]) {
             self.invited.remove(id);
             let known = self.joined.remove(id);
-            let since = self.since.clone().filter(|_| known.is_some());
+            let is_known = known.is_some();
             let mut room = known.unwrap_or_default();
             let timeline = &section["timeline"];
             let newest = list(&timeline["events"]).map(|event| text(&event["event_id"]));
             room.newest = newest.collect();
             let mut news = room.newest.clone();
-            if let Some(since) = since
-                && timeline["limited"] == true
-            {
-                let gap = (text(&timeline["prev_batch"]), Some(since));
-                news.extend(pages(sync, &reader, id, gap).await?);
+            if is_known && timeline["limited"] == true {
+                let from = text(&timeline["prev_batch"]);
+                news.extend(pages(sync, &reader, id, (from, &room.timeline)).await?);
             }
             for event in news {
                 let is_new = room.timeline.insert(event.clone());
@@ -184,15 +182,16 @@ impl Node {
     }
 }
 
-/// The events between two tokens, or a token and the beginning.
+/// The events before a token, back to those that are known, or the beginning. Not back to the last answer: there the room
+/// may have been left out because its state was not whole.
 async fn pages(
     sync: &Sync,
     reader: &Reader,
     room: &str,
-    (newer, older): (String, Option<String>),
+    (from, known): (String, &BTreeSet<String>),
 ) -> Result<Vec<String>, String> {
     let token = |token: &String| token.parse().unwrap();
-    let mut from = Some(newer);
+    let mut from = Some(from);
     let mut found = Vec::new();
     for _ in 0..PAGES_MAX {
         let ask = MessagesAsk {
@@ -200,7 +199,7 @@ async fn pages(
             room_id: RoomId::parse(room).unwrap(),
             page: Page {
                 from: from.as_ref().map(token),
-                to: older.as_ref().map(token),
+                to: None,
                 direction: Direction::Backward,
                 limit: Some(PAGE),
             },
@@ -211,9 +210,12 @@ async fn pages(
             .await
             .map_err(|error| error.to_string())?;
         let answer: Value = serde_json::from_slice(&answer).unwrap();
-        found.extend(list(&answer["chunk"]).map(|event| text(&event["event_id"])));
+        let page = list(&answer["chunk"]).map(|event| text(&event["event_id"]));
+        let before = found.len();
+        found.extend(page);
+        let meets = found[before..].iter().any(|event| known.contains(event));
         from = answer.get("end").map(text);
-        if from.is_none() {
+        if meets || from.is_none() {
             return Ok(found);
         }
     }

@@ -11,7 +11,7 @@ use hearth_data::partial::{self, PartialRow};
 use hearth_data::rooms::Extremity;
 use hearth_data::tables::TIMELINE;
 use hearth_data::timeline::Placed;
-use hearth_data::{Place, RoomNo, StateId, timeline};
+use hearth_data::{EventNo, Place, RoomNo, StateId, timeline};
 use hearth_event::{Grounds, Pdu, admit};
 use hearth_ports::remote::RemoteError;
 use ruma::{OwnedEventId, OwnedServerName, ServerName};
@@ -312,6 +312,12 @@ impl Lift {
                 .unwrap_or(was.standing),
             standing => standing,
         };
+        let standing = match (was.standing, standing) {
+            (Standing::Rejected, Standing::Accepted) => {
+                stage.admitted_late(&pdu, was.event).await?
+            }
+            _ => standing,
+        };
         let after = match standing {
             Standing::Rejected => before,
             _ => stage.state_after(&pdu, (before, was.event)).await?,
@@ -413,6 +419,18 @@ impl Lift {
 }
 
 impl Stage<'_> {
+    /// How an event stands that was refused and is not any more: others may rest upon it from now on.
+    async fn admitted_late(&mut self, pdu: &Pdu, number: EventNo) -> Result<Standing> {
+        let is_linked = match self.auth_events_of(pdu).await? {
+            Ok(auth) => self.link(pdu, number, &auth).await?,
+            Err(_) => false,
+        };
+        Ok(match is_linked {
+            true => Standing::Accepted,
+            false => Standing::Rejected,
+        })
+    }
+
     /// How an event stands by the state before it; nothing if its auth events are not all here.
     async fn standing_on(&self, pdu: &Pdu, before: StateId) -> Result<Option<Standing>> {
         let Ok(auth) = self.auth_events_of(pdu).await? else {
