@@ -107,6 +107,8 @@ pub struct MemberChange {
     pub before: Option<MembershipState>,
     /// What it is now.
     pub after: MembershipState,
+    /// The user made it so herself, or nobody did.
+    pub is_own: bool,
     /// For a user of this server: her view of the room as loaded (or as staged in this batch), and stripped state
     /// for an invite or a knock.
     pub local: Option<LocalMember>,
@@ -390,7 +392,8 @@ pub fn write_member(to: &mut RoomBatch, change: &MemberChange, event: EventNo) {
     let joined = change.after == MembershipState::Join;
     let was_joined = change.before == Some(MembershipState::Join);
     let moves = (was_joined, joined);
-    crate::federation::count_member(&mut to.batch, to.room, &change.user, moves, event);
+    let member = (change.user.as_str(), change.is_own);
+    crate::federation::count_member(&mut to.batch, to.room, member, moves, event);
     to.changes.push(Change::Member {
         room: to.room,
         user: change.user.clone(),

@@ -134,7 +134,7 @@ pub async fn rooms_of_server(
         .collect())
 }
 
-/// The last event by which a member of a server left a room.
+/// The last event by which somebody else made a member of a server leave a room.
 pub async fn left(snapshot: &dyn Snapshot, server: &str, room: RoomNo) -> Result<Option<LeftRow>> {
     SERVER_LEFT.get(snapshot, &(server.to_owned(), room)).await
 }
@@ -155,11 +155,11 @@ pub(crate) fn home_begins(batch: &mut Batch, room: RoomNo, event: EventNo) {
     HOME_SINCE.put_position(batch, &room, &row);
 }
 
-/// Counts a member of a server in or out of a room. `event` is the member event.
+/// Counts a member of a server in or out of a room. `event` is the member event, the user's own or somebody else's.
 pub(crate) fn count_member(
     batch: &mut Batch,
     room: RoomNo,
-    user: &str,
+    (user, is_own): (&str, bool),
     (was_joined, is_joined): (bool, bool),
     event: EventNo,
 ) {
@@ -173,7 +173,8 @@ pub(crate) fn count_member(
     let server = server.to_owned();
     ROOM_SERVERS.add(batch, &(room, server.clone()), delta);
     SERVER_ROOMS.add(batch, &(server.clone(), room), delta);
-    if !is_joined {
+    // What it did itself need not be told to it.
+    if !is_joined && !is_own {
         let row = LeftRow {
             event,
             position: Position::ZERO,

@@ -200,7 +200,7 @@ pub const ROOM_SERVERS: Table<(RoomNo, String), i64> =
 /// (server, room) → the same from the server's side. Read by `federation` after an outage.
 pub const SERVER_ROOMS: Table<(String, RoomNo), i64> =
     Table::new(0xb1, "server_rooms", Profile::Scan);
-/// (server, room) → the last event by which a member of that server left. Read by `federation` after an outage.
+/// (server, room) → the last event by which a member of that server was made to leave. Read by `federation` after an outage.
 pub const SERVER_LEFT: Table<(String, RoomNo), LeftRow> =
     Table::new(0xb2, "server_left", Profile::Point);
 /// Room → the commit by which the first local user came in, the last time that nobody was there before. Read by `e2ee`.

@@ -401,6 +401,7 @@ impl<'a> Stage<'a> {
             user: user.to_owned(),
             before,
             after,
+            is_own: pdu.sender() == user_id,
             local,
         }))
     }

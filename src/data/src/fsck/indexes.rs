@@ -1,5 +1,7 @@
 //! Rows that point to events and rooms: relations, threads, transactions, aliases, receipts, the log.
 
+use ruma::events::room::member::MembershipState;
+
 use super::{Check, Invariant};
 use crate::changes::Change;
 use crate::members::UserRoomRow;
@@ -181,9 +183,11 @@ impl Check<'_> {
             .is_some_and(|head| head.joined_local > 0);
         if has_state {
             let member = self.row(&t::MEMBERS, &(room, user.to_owned())).await?;
-            let same = member.is_some_and(|member| {
-                member.event == row.event && member.membership == row.membership
-            });
+            let same = match member {
+                Some(member) => member.event == row.event && member.membership == row.membership,
+                // Resolution took her out of the state.
+                None => row.membership == MembershipState::Leave,
+            };
             self.hold(same, Invariant::UserRooms, || {
                 format!("{at}: the member row is missing or another")
             });

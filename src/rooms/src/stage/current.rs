@@ -143,10 +143,14 @@ impl Stage<'_> {
                 })
             }
         };
+        let is_own = new
+            .as_ref()
+            .is_none_or(|(_, pdu)| pdu.sender().as_str() == user);
         let change = MemberChange {
             user,
             before,
             after,
+            is_own,
             local,
         };
         match (new, old) {

@@ -328,6 +328,7 @@ impl Fixture {
             before: before.as_ref().map(|row| row.membership.clone()),
             user,
             after,
+            is_own: true,
             local: Some(LocalMember {
                 before,
                 stripped_state: None,
