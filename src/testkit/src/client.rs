@@ -124,6 +124,18 @@ impl Client {
         Ok(())
     }
 
+    /// Forgets rooms that clients have to wait for. With a server that the others hold to be out of a room that has no
+    /// end, and the picture is that of before.
+    pub(crate) async fn forget_hidden(&mut self, node: &Node) {
+        let mut shown = BTreeMap::new();
+        for (id, room) in std::mem::take(&mut self.joined) {
+            if !node.is_partial(&RoomId::parse(&id).unwrap()).await {
+                shown.insert(id, room);
+            }
+        }
+        self.joined = shown;
+    }
+
     /// Where this picture is not that of a client that has just begun. Of events it has to know those after the first
     /// that it knows: what was there before it came, it did not ask for.
     pub(crate) fn differences(&self, fresh: &Self) -> Vec<String> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use hearth_data::append::{EventRow, Standing};
 use hearth_data::state::{HashKey, States};
-use hearth_data::{Place, RoomNo, StateId, fsck, gaps, members, rooms, timeline};
+use hearth_data::{Place, RoomNo, StateId, fsck, gaps, members, partial, rooms, timeline};
 use hearth_event::{Pdu, RoomVersion};
 use hearth_store::{Backend, Position, Snapshot};
 use ruma::events::room::member::MembershipState;
@@ -141,6 +141,15 @@ impl Node {
                 .collect(),
             has_gaps: !gaps.is_empty(),
         })
+    }
+
+    /// Whether only a part of a room's state is here.
+    pub(crate) async fn is_partial(&self, room_id: &RoomId) -> bool {
+        let Some(room) = Room::open(self, room_id).await else {
+            return false;
+        };
+        let row = partial::partial(&*room.snapshot, room.number).await;
+        row.unwrap().is_some()
     }
 
     /// Whether this server holds all users of another to be out of a room although it knows how that one has them come

@@ -258,7 +258,10 @@ impl Sim {
         for ((at, user), client) in &mut self.clients {
             let node = &self.nodes[*at];
             let fresh = match client.sync(node, LIMIT).await {
-                Ok(()) => Client::fresh(node, user).await,
+                Ok(()) => {
+                    client.forget_hidden(node).await;
+                    Client::fresh(node, user).await
+                }
                 Err(error) => Err(error),
             };
             match fresh {
