@@ -3,7 +3,6 @@
 use hearth_data::accounts::devices::{self as data, device_row};
 use hearth_data::changes::record;
 use hearth_data::e2ee::device_lists::{self, Changed};
-use hearth_data::e2ee::keys::device_keys;
 use hearth_data::tables::DEVICES;
 use hearth_store::Batch;
 use hearth_types::UnixMs;
@@ -67,13 +66,10 @@ impl Accounts {
             let key = (user.to_string(), device.to_string());
             DEVICES.expect(&mut batch, &key, Some(&before));
             DEVICES.put(&mut batch, &key, &after);
-            // Others see the name beside the keys.
-            if device_keys(&*snapshot, &key).await?.is_some() {
-                let changed = [Changed::Device(&key.1)];
-                let change =
-                    device_lists::changed(&*snapshot, &mut batch, &key.0, &changed).await?;
-                record(&mut batch, vec![change]);
-            }
+            // Others see the name, also of a device without keys.
+            let changed = [Changed::Device(&key.1)];
+            let change = device_lists::changed(&*snapshot, &mut batch, &key.0, &changed).await?;
+            record(&mut batch, vec![change]);
             Ok((batch, ()))
         })
         .await

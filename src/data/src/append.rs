@@ -208,6 +208,11 @@ impl RoomBatch {
         (self.batch.bytes(), self.batch.ops().len())
     }
 
+    /// Has servers that are new to users of this server told of their devices: only now it is known which are in the room.
+    pub fn introduce(&mut self, users: impl IntoIterator<Item = String>) {
+        self.newcomers.extend(users);
+    }
+
     /// The whole batch: fails with `Conflict` if the room's head is not as it was loaded.
     pub fn finish(mut self) -> (Batch, RoomHead) {
         assert!(

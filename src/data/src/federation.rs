@@ -268,7 +268,7 @@ mod tests {
 
     async fn move_member(store: &MemoryBackend, user: &str, moves: (bool, bool), event: u64) {
         let mut batch = Batch::new();
-        count_member(&mut batch, ROOM, user, moves, EventNo(event));
+        count_member(&mut batch, ROOM, (user, false), moves, EventNo(event));
         if !batch.is_empty() {
             store.commit(batch).await.unwrap();
         }
@@ -293,6 +293,14 @@ mod tests {
         assert!(!is_server_in(&*snapshot, ROOM, "two:8448").await.unwrap());
         let rooms = rooms_of_server(&*snapshot, "two:8448", RoomNo(0), 10).await;
         assert_eq!(rooms.unwrap(), [(ROOM, 0)]);
+        let row = left(&*snapshot, "two:8448", ROOM).await.unwrap().unwrap();
+        assert_eq!(row.event, EventNo(6));
+        // What its users do themselves it need not be told.
+        let mut batch = Batch::new();
+        let left_by_herself = ("@d:two:8448", true);
+        count_member(&mut batch, ROOM, left_by_herself, (true, false), EventNo(7));
+        store.commit(batch).await.unwrap();
+        let snapshot = store.snapshot().await.unwrap();
         let row = left(&*snapshot, "two:8448", ROOM).await.unwrap().unwrap();
         assert_eq!(row.event, EventNo(6));
     }

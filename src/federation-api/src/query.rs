@@ -34,7 +34,7 @@ async fn directory(
     State(rooms): State<Rooms>,
     request: Signed<get_room_information::v1::Request>,
 ) -> Result<RawJson, ApiError> {
-    let target = rooms.alias_for_server(&request.body.room_alias).await;
+    let target = rooms.resolve_alias(&request.body.room_alias).await;
     let target = target.map_err(rooms_error)?;
     Ok(answer(
         &json!({ "room_id": target.room_id, "servers": target.servers }),

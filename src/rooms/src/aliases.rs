@@ -13,6 +13,8 @@ use crate::{Error, NewState, Result, Rooms, Sender, content};
 
 /// Most aliases of a room that are listed.
 const ALIASES_MAX: usize = 1_000;
+/// Most servers that are named with an alias.
+const SERVERS_MAX: usize = 100;
 /// Longest alias, in bytes.
 const ALIAS_BYTES_MAX: usize = 255;
 
@@ -44,10 +46,12 @@ impl Rooms {
         }
         let snapshot = self.snapshot().await?;
         let row = rooms::alias(&*snapshot, alias.as_str()).await?;
-        Ok(AliasTarget {
-            room_id: row.ok_or(Error::NoSuchAlias)?.room_id,
-            servers: vec![self.server_name().to_owned()],
-        })
+        let room_id = row.ok_or(Error::NoSuchAlias)?.room_id;
+        let mut servers = vec![self.server_name().to_owned()];
+        if let Some(room) = rooms::number(&*snapshot, &room_id).await? {
+            servers.extend(self.servers_of(room, SERVERS_MAX).await?);
+        }
+        Ok(AliasTarget { room_id, servers })
     }
 
     /// Where an alias of any server leads, asked of its server.

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use futures_util::future::join_all;
 use hearth_data::timeline::{self, Whereabouts};
-use hearth_data::{EventNo, StateId, rooms};
+use hearth_data::{EventNo, StateId, partial, rooms};
 use hearth_event::{Pdu, create_event_id};
 use hearth_ports::remote::{MissingEvents, RemoteError, StateIds};
 use ruma::{EventId, OwnedEventId, OwnedServerName, ServerName};
@@ -91,7 +91,7 @@ impl Rooms {
         Ok(servers)
     }
 
-    /// Some servers in a room.
+    /// Some servers in a room; while not all members are known, also those that were said to be in it.
     pub(crate) async fn servers_of(
         &self,
         room: hearth_data::RoomNo,
@@ -99,8 +99,14 @@ impl Rooms {
     ) -> Result<Vec<OwnedServerName>> {
         let snapshot = self.snapshot().await?;
         let limit = limit.saturating_add(1);
-        let (servers, _) =
+        let (mut servers, _) =
             hearth_data::federation::servers_after(&*snapshot, room, "", limit).await?;
+        if let Some(row) = partial::partial(&*snapshot, room).await? {
+            let said = row.servers.into_iter().take(limit);
+            servers.extend(said);
+            let mut seen = HashSet::new();
+            servers.retain(|server| seen.insert(server.clone()));
+        }
         let parsed = servers
             .iter()
             .filter_map(|server| ServerName::parse(server.as_str()).ok());

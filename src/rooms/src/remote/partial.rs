@@ -6,15 +6,16 @@ use std::pin::pin;
 use std::time::Duration;
 
 use hearth_data::append::{EventRow, Standing};
-use hearth_data::members::THIS_COMMIT;
+use hearth_data::members::{self, THIS_COMMIT};
 use hearth_data::partial::{self, PartialRow};
 use hearth_data::rooms::Extremity;
 use hearth_data::tables::TIMELINE;
 use hearth_data::timeline::Placed;
-use hearth_data::{EventNo, Place, RoomNo, StateId, timeline};
+use hearth_data::{EventNo, Place, RoomNo, StateId, federation, timeline};
 use hearth_event::{Grounds, Pdu, admit};
 use hearth_ports::remote::RemoteError;
-use ruma::{OwnedEventId, OwnedServerName, ServerName};
+use ruma::events::room::member::MembershipState;
+use ruma::{OwnedEventId, OwnedServerName, ServerName, UserId};
 
 use super::import::Step;
 use super::intake::Site;
@@ -284,8 +285,51 @@ pub(super) async fn finish(stage: &mut Stage<'_>, whole: &Whole) -> Result<Taken
     };
     stage.batch.head.state = now;
     stage.follow_state(current).await?;
+    if has_unsaid_servers(stage, &lift.row).await? {
+        let users = local_members(stage).await?;
+        stage.batch.introduce(users);
+    }
     partial::end(stage.ops(), room, &lift.row);
     Ok(Taken::Done)
+}
+
+/// Whether servers are in the room that were not said to be: they were told nothing meanwhile.
+async fn has_unsaid_servers(stage: &Stage<'_>, row: &PartialRow) -> Result<bool> {
+    let mut after = String::new();
+    loop {
+        let (room, snapshot) = (stage.room(), stage.snapshot);
+        let (page, more) = federation::servers_after(snapshot, room, &after, PAGE).await?;
+        let own = stage.inner.settings.server_name.as_str();
+        if page
+            .iter()
+            .any(|server| server != own && !row.servers.contains(server))
+        {
+            return Ok(true);
+        }
+        match more {
+            Some(last) => after = last,
+            None => return Ok(false),
+        }
+    }
+}
+
+async fn local_members(stage: &Stage<'_>) -> Result<Vec<String>> {
+    let mut users = Vec::new();
+    let mut after = String::new();
+    loop {
+        let page = members::members_after(stage.snapshot, stage.room(), &after, PAGE).await?;
+        let Some((last, _)) = page.last() else {
+            return Ok(users);
+        };
+        after.clone_from(last);
+        for (user, row) in page {
+            let is_local =
+                UserId::parse(user.as_str()).is_ok_and(|user| stage.inner.is_local(&user));
+            if is_local && row.membership == MembershipState::Join {
+                users.push(user);
+            }
+        }
+    }
 }
 
 /// Puts events on the whole state.

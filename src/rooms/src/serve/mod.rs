@@ -25,7 +25,7 @@ use hearth_data::{federation, members, partial, rooms, timeline};
 use hearth_event::ServerAcl;
 use hearth_event::visibility::Membership;
 use ruma::events::room::member::MembershipState;
-use ruma::{EventId, OwnedRoomAliasId, OwnedServerName, RoomAliasId, RoomId, ServerName, UserId};
+use ruma::{EventId, OwnedServerName, RoomId, ServerName, UserId};
 
 pub(crate) use ephemeral::EARLY_RECEIPTS_MAX;
 pub use ephemeral::RemoteReceipt;
@@ -34,10 +34,8 @@ pub use space::ServedSpace;
 pub use template::Template;
 
 use crate::read::Look;
-use crate::{AliasTarget, Error, Result, Rooms};
+use crate::{Error, Result, Rooms};
 
-/// Most servers that are named with an alias.
-const SERVERS_MAX: usize = 100;
 /// How many users of a server are looked at for what it may see.
 const USERS_MAX: usize = 1_000;
 const PAGE: usize = 1_000;
@@ -161,21 +159,6 @@ impl Rooms {
             .permits(&server)
             .await?
             .then_some(Peer { look, server }))
-    }
-
-    /// Where an alias of this server leads, for another server: with servers that can let its users in.
-    pub async fn alias_for_server(&self, alias: &RoomAliasId) -> Result<AliasTarget> {
-        let alias: OwnedRoomAliasId = alias.to_owned();
-        let snapshot = self.snapshot().await?;
-        let row = rooms::alias(&*snapshot, alias.as_str()).await?;
-        let room_id = row.ok_or(Error::NoSuchAlias)?.room_id;
-        let mut servers = vec![self.server_name().to_owned()];
-        if let Some(room) = rooms::number(&*snapshot, &room_id).await? {
-            let (found, _) = federation::servers_after(&*snapshot, room, "", SERVERS_MAX).await?;
-            let names = found.into_iter().filter_map(|name| name.try_into().ok());
-            servers.extend(names.filter(|name| name != self.server_name()));
-        }
-        Ok(AliasTarget { room_id, servers })
     }
 }
 

@@ -14,8 +14,9 @@ const SEEDS: u64 = 1;
 const FIRST: u64 = 1;
 /// Seeds that once ended badly: 12 when history was fetched from before what may be seen, 107 and 189 when a server did not
 /// learn that its last user was kicked (by somebody whose power it had not heard of), 129 when clients were not told of
-/// the rest of a room's state.
-const KEPT: [u64; 4] = [12, 107, 129, 189];
+/// the rest of a room's state, 1331 when catching up a server was told that its last user left and not that the one before
+/// was kicked, 1382 when resolution took an invite away.
+const KEPT: [u64; 6] = [12, 107, 129, 189, 1331, 1382];
 
 fn setting<T: FromStr>(name: &str, default: T) -> T {
     let Ok(value) = std::env::var(name) else {
