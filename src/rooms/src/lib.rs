@@ -54,7 +54,7 @@ use hearth_event::{RoomVersion, SigningKey};
 use hearth_store::{Backend, Batch, Snapshot};
 use hearth_types::{Caller, Clock, Ids};
 use ruma::{OwnedDeviceId, OwnedServerName, OwnedUserId, RoomId, UserId};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -139,8 +139,6 @@ pub(crate) struct Inner {
     presences: Presences,
     // Wakes whoever waits for the rest of a room's state.
     became_whole: Notify,
-    // Receipts of other servers that have overtaken their events.
-    early_receipts: Arc<Semaphore>,
     // New rooms whose invites the request that made them is just sending.
     inviting: jobs::Inviting,
     // When the youngest room was made, in milliseconds.
@@ -208,7 +206,6 @@ impl Rooms {
             typing,
             presences,
             became_whole: Notify::new(),
-            early_receipts: Arc::new(Semaphore::new(serve::EARLY_RECEIPTS_MAX)),
             inviting: jobs::Inviting::default(),
             last_birth: AtomicU64::new(0),
         }))

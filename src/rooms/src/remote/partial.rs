@@ -30,6 +30,8 @@ const RETRY_MAX: Duration = Duration::from_secs(3_600);
 const WHOLE_WAIT_MAX: Duration = Duration::from_secs(60);
 /// Most servers that are asked in one go.
 const SERVERS_MAX: usize = 8;
+/// How many changes of the current state the last commit of a completion may make.
+const CHANGES_AT_ONCE: usize = 300;
 /// Events that one commit puts on the whole state.
 const EVENTS_PER_COMMIT: usize = 50;
 /// How many rooms are looked up at once.
@@ -154,8 +156,11 @@ impl Rooms {
         let whole = self
             .make_state(site, row.state, (set.clone(), unset.clone()))
             .await?;
-        self.advance_by((site.room, Some(row.state)), set, unset)
-            .await?;
+        // What fits into one commit comes with the last step, so that clients are told of all at once.
+        if set.len() + unset.len() > CHANGES_AT_ONCE {
+            self.advance_by((site.room, Some(row.state)), set, unset)
+                .await?;
+        }
         let mut from = from;
         loop {
             let step = Step::Whole(Box::new(Whole { state: whole, from }));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hearth_data::changes::{self, Change};
 use hearth_data::receipts::{self, ReceiptKey, ReceiptRow};
-use hearth_data::timeline;
+use hearth_data::{Place, timeline};
 use hearth_store::{Batch, Position};
 use hearth_types::UnixMs;
 use ruma::{OwnedEventId, RoomId, ServerName, UserId};
@@ -15,10 +15,6 @@ use crate::{Error, Result, Rooms};
 const TYPING_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often a receipt is written anew because another was first.
 const CONFLICTS_MAX: usize = 16;
-/// A receipt may overtake its event, which waits in the inbox: it is kept for so long.
-const EARLY_RECEIPT_MAX: Duration = Duration::from_secs(10);
-/// So many receipts wait for their events; more are passed over.
-pub(crate) const EARLY_RECEIPTS_MAX: usize = 256;
 /// Longest name of a thread, in bytes.
 const THREAD_BYTES_MAX: usize = 255;
 
@@ -31,14 +27,6 @@ pub struct RemoteReceipt {
     pub thread: Option<String>,
     /// When, by the other server's clock.
     pub ts: UnixMs,
-}
-
-/// How a receipt came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Arrival {
-    /// It was written, or passed over.
-    InTime,
-    BeforeItsEvent,
 }
 
 impl Rooms {
@@ -69,8 +57,8 @@ impl Rooms {
         Ok(())
     }
 
-    /// A server says what its user has read. What it may not say, and what would go backwards, is passed over; a receipt
-    /// that has overtaken its event is kept for a moment.
+    /// A server says what its user has read. What it may not say, and what would go backwards, is passed over. The event
+    /// need not be here: it may be on its way, or in history that nobody asked for.
     pub async fn receive_receipt(
         &self,
         server: &ServerName,
@@ -78,58 +66,9 @@ impl Rooms {
         user: &UserId,
         receipt: &RemoteReceipt,
     ) -> Result<()> {
-        let before = self.snapshot().await?.position();
-        if self.take_receipt(server, room_id, user, receipt).await? == Arrival::BeforeItsEvent {
-            self.keep_receipt(before, (server, room_id, user), receipt);
-        }
-        Ok(())
-    }
-
-    /// Looks again after each commit, as long as it may take an event to come through the inbox.
-    fn keep_receipt(
-        &self,
-        mut seen: Position,
-        (server, room_id, user): (&ServerName, &RoomId, &UserId),
-        receipt: &RemoteReceipt,
-    ) {
-        let Ok(permit) = self.0.early_receipts.clone().try_acquire_owned() else {
-            return;
-        };
-        let (rooms, receipt) = (self.clone(), receipt.clone());
-        let (server, room_id, user) = (server.to_owned(), room_id.to_owned(), user.to_owned());
-        let waiting = async move {
-            let _permit = permit;
-            loop {
-                seen = rooms.0.store.wait_past(seen).await?;
-                let arrival = rooms.take_receipt(&server, &room_id, &user, &receipt);
-                if arrival.await? == Arrival::InTime {
-                    return Ok::<_, Error>(());
-                }
-            }
-        };
-        let shutdown = self.0.shutdown.clone();
-        self.0.tasks.spawn(async move {
-            tokio::select! {
-                () = shutdown.cancelled() => {}
-                waited = tokio::time::timeout(EARLY_RECEIPT_MAX, waiting) => {
-                    if let Ok(Err(error)) = waited {
-                        tracing::warn!(%error, "could not take in a receipt");
-                    }
-                }
-            }
-        });
-    }
-
-    async fn take_receipt(
-        &self,
-        server: &ServerName,
-        room_id: &RoomId,
-        user: &UserId,
-        receipt: &RemoteReceipt,
-    ) -> Result<Arrival> {
         let thread = receipt.thread.clone().unwrap_or_default();
         if thread.len() > THREAD_BYTES_MAX {
-            return Ok(Arrival::InTime);
+            return Ok(());
         }
         let key = ReceiptKey {
             user: user.to_string(),
@@ -138,7 +77,7 @@ impl Rooms {
         };
         for _ in 0..CONFLICTS_MAX {
             let Some(peer) = self.peer_with(server, room_id, user).await? else {
-                return Ok(Arrival::InTime);
+                return Ok(());
             };
             let found = timeline::find(&*peer.snapshot, &receipt.event_id).await?;
             let found = found.filter(|found| found.room == peer.room);
@@ -146,12 +85,14 @@ impl Rooms {
                 Some(found) => timeline::event(&*peer.snapshot, peer.room, found.event)
                     .await?
                     .and_then(|(place, _)| place),
-                // It may be on its way. Without a place it tells clients nothing.
-                None => return Ok(Arrival::BeforeItsEvent),
+                None => None,
             };
             let before = receipts::receipt(&*peer.snapshot, peer.room, &key).await?;
-            if before.as_ref().is_some_and(|before| before.place >= place) {
-                return Ok(Arrival::InTime);
+            if before
+                .as_ref()
+                .is_some_and(|before| !is_newer((place, receipt.ts), before))
+            {
+                return Ok(());
             }
             let row = ReceiptRow {
                 event_id: receipt.event_id.clone(),
@@ -167,11 +108,20 @@ impl Rooms {
             };
             changes::record(&mut batch, vec![change]);
             match self.0.store.commit(batch).await {
-                Ok(_) => return Ok(Arrival::InTime),
+                Ok(_) => return Ok(()),
                 Err(hearth_store::Error::Conflict) => {}
                 Err(error) => return Err(error.into()),
             }
         }
         Err(Error::Contended)
+    }
+}
+
+/// Whether a receipt is for a later event than another one; where the event of one is not here, whether it was given
+/// later.
+fn is_newer((place, ts): (Option<Place>, UnixMs), before: &ReceiptRow) -> bool {
+    match (place, before.place) {
+        (Some(place), Some(before)) => place > before,
+        _ => ts > before.ts,
     }
 }

@@ -27,7 +27,6 @@ use hearth_event::visibility::Membership;
 use ruma::events::room::member::MembershipState;
 use ruma::{EventId, OwnedServerName, RoomId, ServerName, UserId};
 
-pub(crate) use ephemeral::EARLY_RECEIPTS_MAX;
 pub use ephemeral::RemoteReceipt;
 pub use events::{Direction, Missing};
 pub use space::ServedSpace;

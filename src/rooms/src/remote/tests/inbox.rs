@@ -5,6 +5,7 @@ use hearth_data::receipts::{self, ReceiptKey};
 use hearth_event::Pdu;
 use hearth_store::Backend as _;
 use hearth_types::UnixMs;
+use ruma::{EventId, event_id};
 use serde_json::json;
 
 use super::fixture::{House, draft, message, server, user};
@@ -178,19 +179,21 @@ async fn an_event_that_cannot_be_read_does_not_refuse_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_receipt_that_overtakes_its_event_is_kept_for_it() {
+async fn a_receipt_for_an_event_that_is_not_here_is_taken_and_does_not_go_backwards() {
     let house = House::new();
     let bob = user("@bob:far");
     let room = house.room_with("11", &[&bob]).await;
     let event = house.next(&room, &message(&bob, "hello")).await;
-    let receipt = RemoteReceipt {
-        event_id: event.event_id().to_owned(),
-        thread: None,
-        ts: UnixMs(1),
-    };
     let far = server("far");
-    let received = house.rooms.receive_receipt(&far, &room, &bob, &receipt);
-    received.await.unwrap();
+    let receive = async |event_id: &EventId, ts| {
+        let receipt = RemoteReceipt {
+            event_id: event_id.to_owned(),
+            thread: None,
+            ts: UnixMs(ts),
+        };
+        let received = house.rooms.receive_receipt(&far, &room, &bob, &receipt);
+        received.await.unwrap();
+    };
     let read = async || {
         let key = ReceiptKey {
             user: bob.to_string(),
@@ -204,11 +207,20 @@ async fn a_receipt_that_overtakes_its_event_is_kept_for_it() {
         let row = receipts::receipt(&*snapshot, number, &key).await.unwrap();
         row.map(|row| row.event_id)
     };
-    // What is written meanwhile changes nothing.
-    house.say(&room, "meanwhile").await;
-    house.settle().await;
-    assert_eq!(read().await, None);
+    receive(event.event_id(), 20).await;
+    assert_eq!(read().await.as_deref(), Some(event.event_id()));
+    // Of two of which one is not here the later counts, of two that are here the one for the later event.
+    let long_ago = event_id!("$long_ago");
+    receive(long_ago, 10).await;
+    assert_eq!(read().await.as_deref(), Some(event.event_id()));
     house.send("far", &[&event]).await;
     house.settle().await;
-    assert_eq!(read().await.as_deref(), Some(event.event_id()));
+    receive(event.event_id(), 30).await;
+    let next = house.next(&room, &message(&bob, "and again")).await;
+    house.send("far", &[&next]).await;
+    house.settle().await;
+    receive(next.event_id(), 25).await;
+    assert_eq!(read().await.as_deref(), Some(next.event_id()));
+    receive(event.event_id(), 40).await;
+    assert_eq!(read().await.as_deref(), Some(next.event_id()));
 }
