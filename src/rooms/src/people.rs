@@ -134,9 +134,7 @@ impl Search<'_> {
             for (user, profile) in page {
                 let name = profile.displayname().and_then(|name| fit(name, term));
                 let fit = [name, fit_id(&user, term)].into_iter().flatten().min();
-                if let Some(fit) = fit
-                    && user != self.asking.as_str()
-                {
+                if let Some(fit) = fit {
                     found.insert((fit, user), profile);
                 }
             }
@@ -185,7 +183,9 @@ impl Search<'_> {
 
     async fn may_know(&mut self, user: &str) -> Result<bool> {
         let joined = self.joined(user).await?;
-        for room in &joined {
+        // Herself she finds if others can.
+        let is_other = user != self.asking.as_str();
+        for room in joined.iter().filter(|_| is_other) {
             let row = members::member(&*self.snapshot, *room, self.asking.as_str()).await?;
             if row.is_some_and(|row| row.membership == MembershipState::Join) {
                 return Ok(true);

@@ -25,6 +25,8 @@ const MISSING_LIMIT: usize = 50;
 /// Servers answer with fewer than are asked for, but none caps the answer below the default of the specification: with
 /// less it has told all that it will.
 const MISSING_CAP_MIN: usize = 10;
+/// Most missing predecessors of one event that are fetched by themselves.
+const PREVS_MAX: usize = 10;
 /// Most auth events that are fetched one by one for one event.
 const AUTH_WALK_MAX: usize = 500;
 /// Up to so many events of a state are fetched one by one; for more the whole state is.
@@ -152,28 +154,30 @@ impl Rooms {
         Ok(())
     }
 
-    /// The state before an event some of whose predecessors are not here. A single one is fetched, and the gap is before
-    /// that: whoever sent the event has it for sure, and the event itself may not be told of yet.
+    /// The state before an event some of whose predecessors are not here. These are fetched, and the gap is before them:
+    /// whoever sent the event has them for sure, and the event itself may not be told of yet.
     async fn gap_before(
         &self,
         site: &Site,
         server: &ServerName,
         (pdu, gap): (&Pdu, Gap),
     ) -> Result<Option<StateId>> {
-        let prev = pdu.prev_events();
-        if self.unplaced(site, prev).await?.is_empty() {
+        let missing = self.unplaced(site, pdu.prev_events()).await?;
+        if missing.is_empty() {
             return Ok(None);
         }
-        if prev.len() == 1
-            && let Some(before) = self.fetch_events(site, server, prev).await?.pop()
-        {
-            self.fetch_auth(site, server, &before).await?;
-            let state = match self.unplaced(site, before.prev_events()).await?.is_empty() {
-                true => None,
-                false => Some(self.fetch_state(site, server, before.event_id()).await?),
-            };
-            self.take_fetched(site, before, state).await?;
-            if self.unplaced(site, prev).await?.is_empty() {
+        let some = missing.get(..PREVS_MAX).unwrap_or(&missing);
+        let befores = self.fetch_events(site, server, some).await?;
+        if !befores.is_empty() {
+            for before in befores {
+                self.fetch_auth(site, server, &before).await?;
+                let state = match self.unplaced(site, before.prev_events()).await?.is_empty() {
+                    true => None,
+                    false => Some(self.fetch_state(site, server, before.event_id()).await?),
+                };
+                self.take_fetched(site, before, state).await?;
+            }
+            if self.unplaced(site, pdu.prev_events()).await?.is_empty() {
                 return Ok(None);
             }
             if gap == Gap::NotYet {
