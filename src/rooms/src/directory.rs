@@ -75,8 +75,14 @@ impl Rooms {
         })
     }
 
-    /// Publishes a room or takes it out of the directory: for members who may set its canonical alias.
-    pub async fn publish(&self, user: &UserId, room_id: &RoomId, publish: Publish) -> Result<()> {
+    /// Publishes a room or takes it out of the directory: for members who may set its canonical alias, or who are admins
+    /// of the server.
+    pub async fn publish(
+        &self,
+        (user, is_admin): (&UserId, bool),
+        room_id: &RoomId,
+        publish: Publish,
+    ) -> Result<()> {
         let reader = self
             .reader(user, room_id)
             .await
@@ -88,7 +94,8 @@ impl Rooms {
             return Err(Error::NotInRoom);
         }
         let power = reader.power().await?;
-        if !power.is_some_and(|power| power.can_send_state(user, "m.room.canonical_alias")) {
+        let may = power.is_some_and(|power| power.can_send_state(user, "m.room.canonical_alias"));
+        if !may && !is_admin {
             return Err(Error::Refused(
                 "you may not change the directory entry of this room",
             ));

@@ -100,9 +100,10 @@ async fn set_visibility(
     State(rooms): State<Rooms>,
     request: Ruma<set_room_visibility::v3::Request>,
 ) -> Result<RawJson, ApiError> {
-    let user = &active(&request)?.user;
+    let caller = active(&request)?;
     let publish = publish(&request.body.visibility)?;
-    let set = rooms.publish(user, &request.body.room_id, publish).await;
+    let by = (&*caller.user, caller.is_admin);
+    let set = rooms.publish(by, &request.body.room_id, publish).await;
     set.map_err(listing_error)?;
     Ok(done())
 }
