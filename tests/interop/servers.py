@@ -181,11 +181,12 @@ class Synapse(Server):
             "log_config": str(folder / "log.yaml"),
             **{
                 f"rc_{name}": {"per_second": 10_000, "burst_count": 10_000}
-                for name in ("message", "registration", "admin_redaction")
+                for name in ("message", "registration", "admin_redaction", "room_creation")
             },
             "rc_login": {
                 kind: {"per_second": 10_000, "burst_count": 10_000} for kind in ("address", "account", "failed_attempts")
             },
+            "rc_presence": {"per_user": {"per_second": 10_000, "burst_count": 10_000}},
             "rc_joins": {kind: {"per_second": 10_000, "burst_count": 10_000} for kind in ("local", "remote")},
             "rc_joins_per_room": {"per_second": 10_000, "burst_count": 10_000},
             "rc_invites": {
