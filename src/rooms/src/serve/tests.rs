@@ -250,6 +250,42 @@ async fn s12_servers_that_are_not_in_a_room_learn_nothing_of_it() {
 }
 
 #[tokio::test]
+async fn s12_a_server_whose_user_was_kicked_reads_what_the_kick_rests_upon_and_no_more() {
+    let house = House::new();
+    let room = house.room().await;
+    let (bob, mallory) = (user("@bob:far"), user("@mallory:evil"));
+    house.far_join(&room, &bob).await.unwrap();
+    let before = house.say(&room, "before").await;
+    let alice = alice();
+    let made_to_leave = async |change, who: &UserId| {
+        let changed = house.rooms.change_other(&alice, &room, (change, who), None);
+        changed.await.unwrap();
+        let key = ("m.room.member", who.as_str());
+        let format = crate::StateFormat::Event;
+        let event = house.rooms.state_event(&alice, &room, key, format);
+        let event: serde_json::Value = serde_json::from_str(event.await.unwrap().get()).unwrap();
+        EventId::parse(event["event_id"].as_str().unwrap()).unwrap()
+    };
+    let kick = made_to_leave(crate::TargetChange::Kick, &bob).await;
+    let ban = made_to_leave(crate::TargetChange::Ban, &mallory).await;
+    house
+        .state(&room, "m.room.topic", json!({ "topic": "after" }))
+        .await;
+    let nowhere = RoomId::parse("!nowhere:house").unwrap();
+    let unknown = house.reads(&server("far"), &nowhere, &kick).await;
+    let answers = house.reads(&server("far"), &room, &kick).await;
+    for told in &answers[..3] {
+        assert!(told.contains('[') && !told.contains("after"), "{told}");
+    }
+    assert!(answers[0].contains("@bob:far"), "{}", answers[0]);
+    assert_eq!(answers[3..], unknown[3..]);
+    // Nothing of events before it, and nothing to a server whose user was never there.
+    assert_eq!(house.reads(&server("far"), &room, &before).await, unknown);
+    assert_eq!(house.reads(&server("evil"), &room, &kick).await, unknown);
+    assert_eq!(house.reads(&server("evil"), &room, &ban).await, unknown);
+}
+
+#[tokio::test]
 async fn s12_an_event_of_another_room_is_no_event() {
     let house = House::new();
     let (room, other) = (house.room().await, house.room().await);
