@@ -68,11 +68,8 @@ impl Rooms {
 
     /// A room as it is now, seen by a server that has a user in it.
     pub(crate) async fn peer(&self, server: &ServerName, room_id: &RoomId) -> Result<Peer> {
-        let snapshot = self.snapshot().await?;
-        let room = rooms::number(&*snapshot, room_id).await?;
-        let room = room.ok_or(Error::Denied)?;
-        let look = self.look(snapshot, room).await?.ok_or(Error::Denied)?;
-        let is_in = federation::is_server_in(&*look.snapshot, room, server.as_str()).await?;
+        let look = self.look_for_server(room_id).await?;
+        let is_in = federation::is_server_in(&*look.snapshot, look.room, server.as_str()).await?;
         if !is_in || !look.permits(server).await? {
             return Err(Error::Denied);
         }
@@ -82,7 +79,15 @@ impl Rooms {
         })
     }
 
-    /// The same, or a room of a server whose last user this event made leave.
+    /// A room as it is now. One that is not here is as one that a server may not read.
+    async fn look_for_server(&self, room_id: &RoomId) -> Result<Look> {
+        let snapshot = self.snapshot().await?;
+        let room = rooms::number(&*snapshot, room_id).await?;
+        let room = room.ok_or(Error::Denied)?;
+        self.look(snapshot, room).await?.ok_or(Error::Denied)
+    }
+
+    /// What [`Rooms::peer`] answers, or a room of a server whose last user this event made leave.
     pub(crate) async fn peer_at(
         &self,
         server: &ServerName,
@@ -93,10 +98,7 @@ impl Rooms {
             Err(Error::Denied) => {}
             answer => return answer,
         }
-        let snapshot = self.snapshot().await?;
-        let room = rooms::number(&*snapshot, room_id).await?;
-        let room = room.ok_or(Error::Denied)?;
-        let look = self.look(snapshot, room).await?.ok_or(Error::Denied)?;
+        let look = self.look_for_server(room_id).await?;
         match look.ended_stay(server, event_id).await? && look.permits(server).await? {
             true => Ok(Peer {
                 look,
