@@ -7,7 +7,7 @@ use hearth_rooms::serve::RemoteReceipt;
 use hearth_rooms::{Rooms, StoreError};
 use hearth_types::UnixMs;
 use ruma::presence::PresenceState;
-use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, ServerName};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, ServerName, UserId};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -61,13 +61,14 @@ struct UserPresence {
     last_active_ago: u64,
 }
 
+/// By room. What is in it is read one by one, so that one that is malformed takes no other with it.
 #[derive(Deserialize)]
-struct Receipts(BTreeMap<OwnedRoomId, ByType>);
+struct Receipts(BTreeMap<String, Box<RawValue>>);
 
 #[derive(Deserialize)]
 struct ByType {
     #[serde(rename = "m.read", default)]
-    read: BTreeMap<OwnedUserId, Receipt>,
+    read: BTreeMap<String, Box<RawValue>>,
 }
 
 #[derive(Deserialize)]
@@ -225,7 +226,14 @@ fn listed(content: &RawValue) -> Vec<(OwnedRoomId, OwnedUserId, RemoteReceipt)> 
     };
     let mut all = Vec::new();
     for (room, by_type) in rooms {
-        for (user, mut receipt) in by_type.read {
+        let (Ok(room), Some(ByType { read })) = (RoomId::parse(room), owned(&by_type)) else {
+            continue;
+        };
+        for (user, receipt) in read {
+            let (Ok(user), Some(mut receipt)) = (UserId::parse(user), owned::<Receipt>(&receipt))
+            else {
+                continue;
+            };
             let Some(event_id) = receipt.event_ids.pop() else {
                 continue;
             };
@@ -247,4 +255,35 @@ fn parsed<'a, T: Deserialize<'a>>(json: &'a RawValue) -> Option<T> {
 
 fn owned<T: DeserializeOwned>(json: &RawValue) -> Option<T> {
     serde_json::from_str(json.get()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use serde_json::value::to_raw_value;
+
+    use super::*;
+
+    #[test]
+    fn a_malformed_receipt_takes_no_other_with_it() {
+        let read = json!({
+            "@a:far": { "event_ids": ["$older", "$newer"], "data": { "ts": 7, "thread_id": "main" } },
+            "@b:far": { "event_ids": ["no id of an event"], "data": { "ts": 8 } },
+            "@c:far": { "event_ids": [], "data": { "ts": 9 } },
+            "nobody": { "event_ids": ["$newer"], "data": { "ts": 10 } },
+        });
+        let content = json!({
+            "!good:far": { "m.read": read },
+            "!other:far": { "m.read": [] },
+            "no room": { "m.read": read },
+        });
+        let listed = listed(&to_raw_value(&content).unwrap());
+        let [(room, user, receipt)] = &listed[..] else {
+            panic!("one of them is well-formed: {listed:?}");
+        };
+        assert_eq!((room.as_str(), user.as_str()), ("!good:far", "@a:far"));
+        assert_eq!(receipt.event_id, "$newer");
+        assert_eq!(receipt.thread.as_deref(), Some("main"));
+        assert_eq!(receipt.ts, UnixMs(7));
+    }
 }
