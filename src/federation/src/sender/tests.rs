@@ -126,11 +126,15 @@ impl House {
     }
 
     async fn event_with(&self, room: u64, number: u64, sender: &str, further: &[Change]) {
+        let json = serde_json::json!({
+            "sender": sender, "type": "m.room.message", "content": { "n": number, "room": room },
+        });
+        self.written(room, number, json, further).await;
+    }
+
+    async fn written(&self, room: u64, number: u64, json: Value, further: &[Change]) {
         let mut batch = Batch::new();
         let (room, event, place) = (RoomNo(room), EventNo(number), Place(number.cast_signed()));
-        let json = serde_json::json!({
-            "sender": sender, "type": "m.room.message", "content": { "n": number, "room": room.0 },
-        });
         let row = EventRow {
             event,
             event_id: OwnedEventId::try_from(format!("${number}")).unwrap(),
@@ -238,6 +242,29 @@ async fn a_join_that_another_server_has_taken_over_is_not_sent_again() {
     let seen = house.requests(1).await;
     house.settle().await;
     assert_eq!(numbers(&seen[0]), [2]);
+    assert_eq!(house.here.others.seen().len(), 1);
+    house.stop(shutdown, tasks).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_join_by_way_of_us_is_sent_on_to_all_but_the_server_that_asked() {
+    let house = House::new();
+    house.members(1, &[("b:1", 1), ("c:1", 1)]).await;
+    let (_, shutdown, tasks) = house.start();
+    house.settle().await;
+    let join = serde_json::json!({
+        "sender": "@n:b:1", "state_key": "@n:b:1", "type": "m.room.member",
+        "content": { "n": 1, "membership": "join" },
+    });
+    let relay = Change::Relay {
+        room: RoomNo(1),
+        event: EventNo(1),
+        from: "b:1".to_owned(),
+    };
+    house.written(1, 1, join, &[relay]).await;
+    let seen = house.requests(1).await;
+    house.settle().await;
+    assert_eq!(seen[0].authority, "c:1");
     assert_eq!(house.here.others.seen().len(), 1);
     house.stop(shutdown, tasks).await;
 }
