@@ -1,11 +1,12 @@
 //! How much waits in the rooms' inboxes, and who is at work: the limits of each server and of all.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hearth_data::RoomNo;
 use hearth_data::inbox::InboxKey;
 use ruma::{EventId, OwnedServerName, ServerName};
+use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
@@ -24,6 +25,8 @@ pub(super) const WAITING_PER_ORIGIN_IN_ROOM_MAX: usize = 1_000;
 const WAITING_PER_ORIGIN_MAX: usize = 20_000;
 /// Most events that wait in one room's inbox.
 const WAITING_IN_ROOM_MAX: usize = 5_000;
+/// Most transactions that wait for space, one of a server.
+const HELD_UP_MAX: usize = 16;
 
 /// Who is at work, and what waits.
 pub(crate) struct Intakes {
@@ -31,12 +34,28 @@ pub(crate) struct Intakes {
     board: Mutex<Board>,
     readers: Arc<Semaphore>,
     fetches: Arc<Semaphore>,
+    // Wakes whoever waits for space.
+    freed: Notify,
 }
 
 #[derive(Default)]
 struct Board {
     rooms: HashMap<RoomNo, Inbox>,
     origins: HashMap<String, Origin>,
+    /// Servers whose transactions wait for space.
+    held_up: HashSet<OwnedServerName>,
+}
+
+/// The right to wait for space.
+pub(super) struct HeldUp<'a> {
+    intakes: &'a Intakes,
+    origin: &'a ServerName,
+}
+
+impl Drop for HeldUp<'_> {
+    fn drop(&mut self) {
+        self.intakes.board().held_up.remove(self.origin);
+    }
 }
 
 #[derive(Default)]
@@ -80,6 +99,7 @@ impl Default for Intakes {
             board: Mutex::default(),
             readers: Arc::new(Semaphore::new(ROOMS_AT_ONCE_MAX)),
             fetches: Arc::new(Semaphore::new(FETCHES_MAX)),
+            freed: Notify::new(),
         }
     }
 }
@@ -132,11 +152,28 @@ impl Intakes {
             inbox.waiting.settle(key);
         }
         board.withdraw(room, origin);
+        drop(board);
+        self.freed.notify_waiters();
     }
 
     /// An event that was added is not in the inbox.
     pub(crate) fn withdraw(&self, room: RoomNo, origin: &str) {
         self.board().withdraw(room, origin);
+        self.freed.notify_waiters();
+    }
+
+    /// The right to wait until there is space for a transaction of a server; `None` if another one of it, or too many of
+    /// all, are waiting.
+    pub(super) fn held_up<'a>(&'a self, origin: &'a ServerName) -> Option<HeldUp<'a>> {
+        let mut board = self.board();
+        let has_place = board.held_up.len() < HELD_UP_MAX;
+        let intakes = self;
+        (has_place && board.held_up.insert(origin.to_owned())).then_some(HeldUp { intakes, origin })
+    }
+
+    /// Ends when an event has left an inbox.
+    pub(super) fn freed(&self) -> Notified<'_> {
+        self.freed.notified()
     }
 
     /// A row that was believed to wait is not in the inbox any more.

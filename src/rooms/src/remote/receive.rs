@@ -1,6 +1,8 @@
 //! Transactions of other servers: what can be refused at once is, the rest is durable before the answer.
 
 use std::collections::HashMap;
+use std::pin::pin;
+use std::time::Duration;
 
 use bytes::Bytes;
 use hearth_data::inbox::{self, OriginTxn};
@@ -19,6 +21,8 @@ use crate::{Error, Result, Rider, Rooms};
 const PDUS_MAX: usize = 50;
 /// How often a transaction is tried while others of the same server come in.
 const CONFLICTS_MAX: usize = 16;
+/// How long a transaction waits for space in the inboxes. Servers wait a minute and longer for the answer.
+const SPACE_WAIT_MAX: Duration = Duration::from_secs(20);
 
 /// Why a room's events are not taken.
 const NOBODY: &str = "nobody of this server is in the room";
@@ -65,6 +69,7 @@ impl Rooms {
         if txn.pdus.len() > PDUS_MAX {
             return Err(Error::TooLarge);
         }
+        self.space(origin, &txn.pdus).await?;
         for _ in 0..CONFLICTS_MAX {
             let snapshot = self.snapshot().await?;
             let before = inbox::origin_txns(&*snapshot, origin.as_str()).await?;
@@ -105,6 +110,46 @@ impl Rooms {
             }
         }
         Err(Error::Contended)
+    }
+
+    /// Waits, but not for ever, until there is space for events: a server that sends faster than they are taken in shall
+    /// send more slowly. Were they refused, the last ones would be missing until somebody writes after them.
+    async fn space(&self, origin: &ServerName, pdus: &[Box<RawValue>]) -> Result<()> {
+        let snapshot = self.snapshot().await?;
+        let mut counts: HashMap<OwnedRoomId, usize> = HashMap::new();
+        for room_id in pdus.iter().filter_map(|json| room_of(json)) {
+            *counts.entry(room_id).or_default() += 1;
+        }
+        let mut rooms_filled = Vec::with_capacity(counts.len());
+        for (room_id, count) in counts {
+            let room = rooms::number(&*snapshot, &room_id).await?;
+            rooms_filled.extend(room.map(|room| (room, count)));
+        }
+        drop(snapshot);
+        let intakes = &self.0.intakes;
+        // `more` is what is there before the last of them.
+        let is_full = |(room, count): &(RoomNo, usize)| intakes.is_full(*room, origin, count - 1);
+        if !rooms_filled.iter().any(is_full) {
+            return Ok(());
+        }
+        let Some(_held_up) = intakes.held_up(origin) else {
+            return Ok(());
+        };
+        let waiting = async {
+            loop {
+                let mut freed = pin!(intakes.freed());
+                // Before looking, so that what goes after the look is not missed.
+                freed.as_mut().enable();
+                if !rooms_filled.iter().any(is_full) {
+                    return;
+                }
+                freed.await;
+            }
+        };
+        if tokio::time::timeout(SPACE_WAIT_MAX, waiting).await.is_err() {
+            tracing::debug!(%origin, "no space for a transaction");
+        }
+        Ok(())
     }
 
     /// Which events may stay, by what can be told without the network.

@@ -9,6 +9,7 @@ use ruma::{EventId, event_id};
 use serde_json::json;
 
 use super::fixture::{House, draft, message, server, user};
+use crate::remote::inboxes::WAITING_PER_ORIGIN_IN_ROOM_MAX;
 use crate::serve::RemoteReceipt;
 
 const ACCEPTED: Option<Standing> = Some(Standing::Accepted);
@@ -68,6 +69,35 @@ async fn an_event_that_came_before_what_it_refers_to_waits_for_it() {
     }
     assert_eq!(house.waiting(&room).await, 0);
     house.fsck().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_sends_too_fast_is_held_up_and_loses_nothing() {
+    let house = House::new();
+    let bob = user("@bob:far");
+    let room = house.room_with("11", &[&bob]).await;
+    let number = house.number(&room).await;
+    let intakes = &house.rooms.0.intakes;
+    for _ in 0..WAITING_PER_ORIGIN_IN_ROOM_MAX {
+        intakes.add(number, "far");
+    }
+    let event = house.next(&room, &message(&bob, "the last")).await;
+    let events = [&event];
+    let sent = house.send("far", &events);
+    let freed = async {
+        house.settle().await;
+        assert_eq!(house.standing(event.event_id()).await, None);
+        intakes.withdraw(number, "far");
+    };
+    tokio::join!(sent, freed);
+    house.settle().await;
+    assert_eq!(house.standing(event.event_id()).await, ACCEPTED);
+    // Whoever does not get space in time is told so.
+    intakes.add(number, "far");
+    let more = house.next(&room, &message(&bob, "more")).await;
+    let answer = house.offer("far", &[&more]).await.unwrap();
+    let refusal = answer.0[0].1.as_deref();
+    assert_eq!(refusal, Some("too many events are waiting"));
 }
 
 #[tokio::test(start_paused = true)]
