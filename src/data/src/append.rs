@@ -1,5 +1,7 @@
 //! The only way to write an event: its row, its indexes, membership, relation and state in one batch.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use hearth_event::Pdu;
 use hearth_store::{Batch, Position, PositionedValue, Value, ValueError};
@@ -8,7 +10,7 @@ use ruma::events::room::member::MembershipState;
 use serde::{Deserialize, Serialize};
 
 use crate::changes::Change;
-use crate::e2ee::device_lists;
+use crate::e2ee::device_lists::{self, NewcomerRow};
 use crate::members::{MemberRow, THIS_COMMIT, UserRoomRow, put_user_room};
 use crate::relations::{RelationRow, ThreadRow, put_thread};
 use crate::rooms::{Extremity, RoomHead};
@@ -168,8 +170,8 @@ pub struct RoomBatch {
     pub head: RoomHead,
     loaded: Option<RoomHead>,
     changes: Vec<Change>,
-    /// Local users who joined.
-    newcomers: Vec<String>,
+    /// Local users who joined, and others whose devices servers are to be told of.
+    newcomers: Vec<NewcomerRow>,
     index: u32,
     batch: Batch,
 }
@@ -208,9 +210,19 @@ impl RoomBatch {
         (self.batch.bytes(), self.batch.ops().len())
     }
 
-    /// Has servers that are new to users of this server told of their devices: only now it is known which are in the room.
-    pub fn introduce(&mut self, users: impl IntoIterator<Item = String>) {
-        self.newcomers.extend(users);
+    /// Has servers that did not count as being in the room told of the devices of users of this server.
+    pub fn introduce(
+        &mut self,
+        users: impl IntoIterator<Item = String>,
+        servers: &BTreeSet<String>,
+    ) {
+        let room = self.room;
+        let rows = users.into_iter().map(|user| NewcomerRow {
+            user,
+            room,
+            servers: servers.clone(),
+        });
+        self.newcomers.extend(rows);
     }
 
     /// The whole batch: fails with `Conflict` if the room's head is not as it was loaded.
@@ -231,9 +243,10 @@ impl RoomBatch {
                 self.changes.push(Change::State { room });
             }
         }
-        if self.head.joined > self.head.joined_local {
-            device_lists::newcomers_put(&mut self.batch, self.room, self.newcomers);
-        }
+        let has_others = self.head.joined > self.head.joined_local;
+        let mut newcomers = self.newcomers;
+        newcomers.retain(|row| has_others || !row.servers.is_empty());
+        device_lists::newcomers_put(&mut self.batch, newcomers);
         crate::changes::record(&mut self.batch, self.changes);
         (self.batch, self.head)
     }
@@ -409,7 +422,11 @@ pub fn write_member(to: &mut RoomBatch, change: &MemberChange, event: EventNo) {
         if to.head.joined_local == 1 {
             crate::federation::home_begins(&mut to.batch, to.room, event);
         }
-        to.newcomers.push(change.user.clone());
+        to.newcomers.push(NewcomerRow {
+            user: change.user.clone(),
+            room: to.room,
+            servers: BTreeSet::new(),
+        });
     }
     let before = local.before.as_ref();
     let user_row = UserRoomRow {

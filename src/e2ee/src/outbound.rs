@@ -137,7 +137,8 @@ impl E2ee {
         Ok(newcomers.len() == ENTRIES_AT_ONCE)
     }
 
-    /// The servers in a newcomer's room that share no other one with her that she was in before.
+    /// The servers that are to be told of a newcomer: those that are named, if they share a room with her; otherwise those
+    /// in her room that share no other one with her that she was in before.
     async fn new_servers(
         &self,
         snapshot: &dyn Snapshot,
@@ -145,6 +146,11 @@ impl E2ee {
         newcomer: &NewcomerRow,
     ) -> Result<BTreeSet<String>> {
         let user = newcomer.user.as_str();
+        if !newcomer.servers.is_empty() {
+            let mut servers = self.servers_of(snapshot, user).await?;
+            servers.retain(|server| newcomer.servers.contains(server));
+            return Ok(servers);
+        }
         let row = members::user_room(snapshot, user, newcomer.room).await?;
         if row.is_none_or(|row| row.membership != MembershipState::Join) {
             return Ok(BTreeSet::new());

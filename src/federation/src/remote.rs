@@ -140,10 +140,14 @@ struct EventBody {
 
 #[derive(Deserialize)]
 struct StateIdsBody {
-    #[serde(default)]
     pdu_ids: Vec<OwnedEventId>,
-    #[serde(default)]
     auth_chain_ids: Vec<OwnedEventId>,
+}
+
+#[derive(Deserialize)]
+struct StateBody {
+    pdus: Vec<Untrusted>,
+    auth_chain: Vec<Untrusted>,
 }
 
 #[derive(Deserialize)]
@@ -321,7 +325,7 @@ impl Remote for Client {
     ) -> BoxFuture<'a, RemoteResult<StateEvents>> {
         Box::pin(async move {
             let uri = at_event("state", room_id, event_id);
-            let body: EventsBody = self.asked(server, large(Ask::get(uri))).await?;
+            let body: StateBody = self.asked(server, large(Ask::get(uri))).await?;
             Ok(StateEvents {
                 state: body.pdus,
                 auth_chain: body.auth_chain,
@@ -471,7 +475,7 @@ mod tests {
     #[tokio::test]
     async fn ids_are_encoded_in_paths_and_queries() {
         let here = Here::new(Others::new(|_| {
-            Some((200, r#"{"pdu_ids":["$x"]}"#.to_owned()))
+            Some((200, r#"{"pdu_ids":["$x"],"auth_chain_ids":[]}"#.to_owned()))
         }));
         let room = RoomId::parse("!r/?:a.example").unwrap();
         let event = EventId::parse("$a+b/c").unwrap();
@@ -483,6 +487,18 @@ mod tests {
             seen.uri,
             "/_matrix/federation/v1/state_ids/%21r%2F%3F%3Aa.example?event_id=%24a%2Bb%2Fc"
         );
+    }
+
+    #[tokio::test]
+    async fn a_state_that_is_left_out_is_not_taken_for_an_empty_one() {
+        let here = Here::new(Others::new(|_| Some((200, "{}".to_owned()))));
+        let room = RoomId::parse("!r:a.example").unwrap();
+        let event = EventId::parse("$a").unwrap();
+        let server = name("a.example:1");
+        let ids = here.client.state_ids(&server, &room, &event).await;
+        assert!(matches!(ids, Err(RemoteError::Malformed(_))), "{ids:?}");
+        let events = here.client.state(&server, &room, &event).await;
+        assert!(matches!(events, Err(RemoteError::Malformed(_))));
     }
 
     #[tokio::test]

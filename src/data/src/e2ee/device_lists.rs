@@ -1,11 +1,14 @@
 //! Changes of device lists: each user once, at the position of her newest change, so that a `since` of any age is
 //! answered; and, for local users, a log of which device changed, for the servers that share a room with them.
 
-use hearth_store::{Batch, Position, Snapshot};
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use hearth_store::{Batch, Position, Snapshot, Value, ValueError};
 use serde::{Deserialize, Serialize};
 
 use crate::changes::Change;
-use crate::row::{positioned_rows, rows};
+use crate::row::{decode_row, encode_row, positioned_rows, rows};
 use crate::tables::{DEVICE_KEYS, DEVICE_LIST_LOG, DEVICE_LISTS, DEVICE_LISTS_AT, NEWCOMERS};
 use crate::{Result, RoomNo};
 
@@ -49,8 +52,29 @@ pub struct NewcomerRow {
     pub user: String,
     /// The room.
     pub room: RoomNo,
+    /// The servers to be told; if none is named, all in the room to which the user is new.
+    pub servers: BTreeSet<String>,
 }
-rows!(NewcomerRow = 1);
+
+impl Value for NewcomerRow {
+    fn encode(&self) -> Vec<u8> {
+        encode_row(2, self)
+    }
+
+    /// A row of version 1 names no servers.
+    fn decode(bytes: &Bytes) -> std::result::Result<Self, ValueError> {
+        if bytes.first() != Some(&1) {
+            return decode_row(2, bytes);
+        }
+        let (user, room) = decode_row(1, bytes)?;
+        let servers = BTreeSet::new();
+        Ok(Self {
+            user,
+            room,
+            servers,
+        })
+    }
+}
 
 /// What changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -211,9 +235,9 @@ pub async fn log_after(
 }
 
 /// Notes local users who came into a room in this commit, once in a batch.
-pub(crate) fn newcomers_put(batch: &mut Batch, room: RoomNo, users: Vec<String>) {
-    for (index, user) in (0..).zip(users) {
-        NEWCOMERS.put_at_position(batch, &(), &index, &NewcomerRow { user, room });
+pub(crate) fn newcomers_put(batch: &mut Batch, rows: Vec<NewcomerRow>) {
+    for (index, row) in (0..).zip(rows) {
+        NEWCOMERS.put_at_position(batch, &(), &index, &row);
     }
 }
 

@@ -209,21 +209,23 @@ async fn one_room_in_which_all_stayed_is_enough() {
     assert_eq!(asked(&house).await, ["E1"]);
 }
 
+fn newcomer(user: &str, room: u64, named: &[&str]) -> Batch {
+    let row = NewcomerRow {
+        user: user.to_owned(),
+        room: RoomNo(room),
+        servers: named.iter().map(|&server| server.to_owned()).collect(),
+    };
+    let mut batch = Batch::new();
+    t::NEWCOMERS.put_at_position(&mut batch, &(), &0, &row);
+    batch
+}
+
 #[tokio::test]
 async fn servers_that_are_new_to_a_user_are_told_of_her_devices() {
     let house = House::new();
     house.ready_device(ALICE, "A", 0).await;
     house.device(ALICE, "QUIET").await;
     while house.e2ee.tell_servers().await.unwrap() {}
-    let newcomer = |user: &str, room: u64| {
-        let row = NewcomerRow {
-            user: user.to_owned(),
-            room: RoomNo(room),
-        };
-        let mut batch = Batch::new();
-        t::NEWCOMERS.put_at_position(&mut batch, &(), &0, &row);
-        batch
-    };
     let servers = |room: u64, names: &[&str]| {
         let mut batch = Batch::new();
         for name in names {
@@ -249,7 +251,7 @@ async fn servers_that_are_new_to_a_user_are_told_of_her_devices() {
         .unwrap();
     house.join(&[ALICE], RoomNo(1)).await;
     house.join(&[ALICE, BOB], RoomNo(2)).await;
-    house.store.commit(newcomer(ALICE, 2)).await.unwrap();
+    house.store.commit(newcomer(ALICE, 2, &[])).await.unwrap();
     assert!(!house.e2ee.tell_of_newcomers().await.unwrap());
     let told = edus("far.test").await;
     assert_eq!(told.len(), 2);
@@ -268,11 +270,18 @@ async fn servers_that_are_new_to_a_user_are_told_of_her_devices() {
     for server in ["near.test", "h.test"] {
         assert_eq!(edus(server).await, Vec::<Value>::new(), "{server}");
     }
+    // Servers that are named are told, new or not, if they share a room with the user.
+    let named = newcomer(ALICE, 2, &["near.test", "gone.test"]);
+    house.store.commit(named).await.unwrap();
+    house.e2ee.tell_of_newcomers().await.unwrap();
+    for (server, told) in [("near.test", 2), ("far.test", 2), ("gone.test", 0)] {
+        assert_eq!(edus(server).await.len(), told, "{server}");
+    }
     // Who has gone again is nobody's news.
-    house.store.commit(newcomer(BOB, 2)).await.unwrap();
+    house.store.commit(newcomer(BOB, 2, &[])).await.unwrap();
     house.moves(BOB, RoomNo(2), MembershipState::Leave).await;
     house.e2ee.tell_of_newcomers().await.unwrap();
-    assert_eq!(edus("near.test").await, Vec::<Value>::new());
+    assert_eq!(edus("near.test").await.len(), 2);
     let snapshot = house.store.snapshot().await.unwrap();
     assert!(newcomers(&*snapshot, 10).await.unwrap().is_empty());
 }

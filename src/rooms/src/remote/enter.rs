@@ -17,6 +17,7 @@ use ruma::events::room::member::MembershipState;
 use ruma::{OwnedEventId, OwnedServerName, RoomAliasId, RoomId, ServerName, UserId};
 use serde_json::value::RawValue;
 
+use super::fetch::Difference;
 use super::import::Step;
 use super::intake::Site;
 use crate::membership::{Action, MemberAsk};
@@ -409,18 +410,17 @@ impl Rooms {
         let snapshot = self.snapshot().await?;
         let look = self.look(snapshot, site.room).await?;
         let look = look.ok_or(Error::NoSuchRoom)?;
-        let (set, unset) = self
+        let difference = self
             .difference_to(&look, (ids, None), look.head.state)
             .await?;
         drop(look);
-        self.advance_by((site.room, None), set, unset).await
+        self.advance_by((site.room, None), &difference).await
     }
 
     pub(crate) async fn advance_by(
         &self,
         (room, unless_changed_from): (RoomNo, Option<hearth_data::StateId>),
-        set: Vec<OwnedEventId>,
-        unset: Vec<(String, String)>,
+        Difference { set, unset, .. }: &Difference,
     ) -> Result<()> {
         let mut steps: Vec<Step> = set
             .chunks(ADVANCE_CHUNK)

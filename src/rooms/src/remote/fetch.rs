@@ -265,8 +265,17 @@ impl Rooms {
         server: &ServerName,
         pdu: &Pdu,
     ) -> Result<()> {
-        if self.unknown(site, &auth_ids(pdu)).await?.is_empty() {
+        let missing = self.unknown(site, &auth_ids(pdu)).await?;
+        if missing.is_empty() {
             return Ok(());
+        }
+        // Mostly it is one member's join; that needs no whole auth chain.
+        if missing.len() <= ONE_BY_ONE_MAX {
+            let few = self.fetch_events(site, server, &missing).await?;
+            self.keep_outliers(site, few).await?;
+            if self.unknown(site, &missing).await?.is_empty() {
+                return Ok(());
+            }
         }
         let chain = self
             .remote()
@@ -405,17 +414,17 @@ impl Rooms {
         let base = look.head.state;
         let difference = self.difference_to(&look, (ids, None), base).await?;
         drop(look);
-        self.make_state(site, base, difference).await
+        self.make_state(site, base, &difference).await
     }
 
-    /// Which known events have to be set, and which keys taken out, to make a state of these events from another. The
-    /// last of them, if it is given, takes the place of the one that has its key.
+    /// What has to be done to make a state of these events from another. Events that are not here are left out. The last
+    /// of them, if it is given, takes the place of the one that has its key.
     pub(crate) async fn difference_to(
         &self,
         look: &Look,
         (ids, last): (Vec<OwnedEventId>, Option<&Pdu>),
         base: StateId,
-    ) -> Result<(Vec<OwnedEventId>, Vec<(String, String)>)> {
+    ) -> Result<Difference> {
         let is_replaced = |pdu: &Pdu| {
             last.is_some_and(|last| {
                 last.event_id() != pdu.event_id() && last.state_key_pair() == pdu.state_key_pair()
@@ -454,14 +463,14 @@ impl Rooms {
                 }
             }
         }
-        Ok((set, unset))
+        Ok(Difference { set, keys, unset })
     }
 
     pub(crate) async fn make_state(
         &self,
         site: &Site,
         base: StateId,
-        (set, unset): (Vec<OwnedEventId>, Vec<(String, String)>),
+        Difference { set, unset, .. }: &Difference,
     ) -> Result<StateId> {
         let mut steps: Vec<NewState> = set
             .chunks(STATE_CHUNK)
@@ -530,6 +539,17 @@ impl Rooms {
         }
         Ok(unplaced)
     }
+}
+
+/// What a state of known events has otherwise than another.
+#[derive(Debug)]
+pub(crate) struct Difference {
+    /// The events to be set.
+    pub(crate) set: Vec<OwnedEventId>,
+    /// Their keys.
+    pub(crate) keys: HashSet<(String, String)>,
+    /// The keys to be taken out.
+    pub(crate) unset: Vec<(String, String)>,
 }
 
 /// What the auth rules look at besides the state: the auth events, and the create event of version 12.

@@ -1,7 +1,7 @@
 //! Rooms that were joined with a part of their state: they can be used at once, while the rest is fetched. What was
 //! written meanwhile gets the whole state below it when that is here.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::pin::pin;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use hearth_data::partial::{self, PartialRow};
 use hearth_data::rooms::Extremity;
 use hearth_data::tables::TIMELINE;
 use hearth_data::timeline::Placed;
-use hearth_data::{EventNo, Place, RoomNo, StateId, federation, timeline};
+use hearth_data::{EventNo, Place, RoomNo, StateId, timeline};
 use hearth_event::{Grounds, Pdu, admit};
 use hearth_ports::remote::RemoteError;
 use ruma::events::room::member::MembershipState;
@@ -34,8 +34,11 @@ const SERVERS_MAX: usize = 8;
 const CHANGES_AT_ONCE: usize = 300;
 /// Events that one commit puts on the whole state.
 const EVENTS_PER_COMMIT: usize = 50;
+/// How many servers that were not said to be in a room are noted with each of our users in it.
+const UNSAID_MAX: usize = 500;
 /// How many rooms are looked up at once.
 const PAGE: usize = 100;
+const MEMBER: &str = "m.room.member";
 
 /// A step of putting events on the whole state.
 #[derive(Clone, Debug)]
@@ -44,6 +47,23 @@ pub(crate) struct Whole {
     pub(crate) state: StateId,
     /// The first event that is not done.
     pub(crate) from: Place,
+    /// Servers that had members in the room, be it for a while, without being said to be in it: they may have missed
+    /// what others were told.
+    pub(crate) unsaid: BTreeSet<String>,
+}
+
+impl Whole {
+    /// Somebody's membership is another than it was held to be.
+    fn note_member(&mut self, row: &PartialRow, own: &ServerName, user: &str) {
+        let Ok(user) = UserId::parse(user) else {
+            return;
+        };
+        let server = user.server_name();
+        let is_said = row.servers.iter().any(|said| said == server.as_str());
+        if !is_said && server != own {
+            self.unsaid.insert(server.to_string());
+        }
+    }
 }
 
 impl Rooms {
@@ -149,26 +169,36 @@ impl Rooms {
         let snapshot = self.snapshot().await?;
         let look = self.look(snapshot, site.room).await?;
         let look = look.ok_or(Error::NoSuchRoom)?;
-        let (set, unset) = self
+        let difference = self
             .difference_to(&look, (ids, last.as_ref()), row.state)
             .await?;
         drop(look);
-        let whole = self
-            .make_state(site, row.state, (set.clone(), unset.clone()))
-            .await?;
+        let create = ("m.room.create".to_owned(), String::new());
+        if difference.unset.contains(&create) {
+            let what = "a state without its room's create event";
+            return Err(RemoteError::Malformed(what.to_owned()).into());
+        }
+        let state = self.make_state(site, row.state, &difference).await?;
         // What fits into one commit comes with the last step, so that clients are told of all at once.
-        if set.len() + unset.len() > CHANGES_AT_ONCE {
-            self.advance_by((site.room, Some(row.state)), set, unset)
+        if difference.set.len() + difference.unset.len() > CHANGES_AT_ONCE {
+            self.advance_by((site.room, Some(row.state)), &difference)
                 .await?;
         }
-        let mut from = from;
+        let mut whole = Box::new(Whole {
+            state,
+            from,
+            unsaid: BTreeSet::new(),
+        });
+        for (_, user) in difference.keys.iter().filter(|(kind, _)| kind == MEMBER) {
+            whole.note_member(row, self.server_name(), user);
+        }
         loop {
-            let step = Step::Whole(Box::new(Whole { state: whole, from }));
+            let step = Step::Whole(whole);
             let taken = self
                 .take_in(site.room, Intake::Import(Box::new(step)))
                 .await?;
             match taken {
-                Taken::Next(next) => from = next,
+                Taken::Next(next) => whole = next,
                 _ => return Ok(()),
             }
         }
@@ -270,7 +300,7 @@ pub(super) async fn finish(stage: &mut Stage<'_>, whole: &Whole) -> Result<Taken
     let next = events.get(EVENTS_PER_COMMIT).map(|placed| placed.place);
     let mut lift = Lift {
         row,
-        whole: whole.state,
+        whole: whole.clone(),
         states: HashMap::new(),
         after: HashMap::new(),
     };
@@ -278,8 +308,8 @@ pub(super) async fn finish(stage: &mut Stage<'_>, whole: &Whole) -> Result<Taken
         lift.event(stage, placed).await?;
     }
     stage.mark_written();
-    if let Some(next) = next {
-        return Ok(Taken::Next(next));
+    if let Some(from) = next {
+        return Ok(Taken::Next(Box::new(Whole { from, ..lift.whole })));
     }
     let current = stage.state();
     let ends = &stage.batch.head.extremities;
@@ -290,32 +320,17 @@ pub(super) async fn finish(stage: &mut Stage<'_>, whole: &Whole) -> Result<Taken
     };
     stage.batch.head.state = now;
     stage.follow_state(current).await?;
-    if has_unsaid_servers(stage, &lift.row).await? {
+    if !lift.whole.unsaid.is_empty() {
         let users = local_members(stage).await?;
-        stage.batch.introduce(users);
+        // Of more it is not written which: those that are new to a user are told.
+        let mut servers = std::mem::take(&mut lift.whole.unsaid);
+        if servers.len() > UNSAID_MAX {
+            servers.clear();
+        }
+        stage.batch.introduce(users, &servers);
     }
     partial::end(stage.ops(), room, &lift.row);
     Ok(Taken::Done)
-}
-
-/// Whether servers are in the room that were not said to be: they were told nothing meanwhile.
-async fn has_unsaid_servers(stage: &Stage<'_>, row: &PartialRow) -> Result<bool> {
-    let mut after = String::new();
-    loop {
-        let (room, snapshot) = (stage.room(), stage.snapshot);
-        let (page, more) = federation::servers_after(snapshot, room, &after, PAGE).await?;
-        let own = stage.inner.settings.server_name.as_str();
-        if page
-            .iter()
-            .any(|server| server != own && !row.servers.contains(server))
-        {
-            return Ok(true);
-        }
-        match more {
-            Some(last) => after = last,
-            None => return Ok(false),
-        }
-    }
 }
 
 async fn local_members(stage: &Stage<'_>) -> Result<Vec<String>> {
@@ -340,8 +355,7 @@ async fn local_members(stage: &Stage<'_>) -> Result<Vec<String>> {
 /// Puts events on the whole state.
 struct Lift {
     row: PartialRow,
-    /// The state before our join, whole.
-    whole: StateId,
+    whole: Whole,
     /// States with what is different between them and the partial one put on the whole one.
     states: HashMap<StateId, StateId>,
     /// The states after the events of this commit.
@@ -353,7 +367,11 @@ impl Lift {
         let was = placed.row;
         let (room, version) = (stage.room(), stage.view.version);
         let pdu = timeline::pdu(version, &stage.batch.head.room_id, &was)?;
-        let before = self.before(stage, &pdu, &was).await?;
+        if let Some((MEMBER, user)) = pdu.state_key_pair() {
+            let own = &stage.inner.settings.server_name;
+            self.whole.note_member(&self.row, own, user);
+        }
+        let before = self.before(stage, &pdu, (placed.place, &was)).await?;
         let standing = match was.standing {
             Standing::Accepted | Standing::Rejected if was.event != self.row.event => stage
                 .standing_on(&pdu, before)
@@ -398,12 +416,13 @@ impl Lift {
         Ok(())
     }
 
-    /// The state before an event: that after its predecessors, or what was told of it.
+    /// The state before an event: that after its predecessors, or what was told of it where one of them came after it and
+    /// is not lifted yet.
     async fn before(
         &mut self,
         stage: &mut Stage<'_>,
         pdu: &Pdu,
-        row: &EventRow,
+        (place, row): (Place, &EventRow),
     ) -> Result<StateId> {
         let mut states = Vec::new();
         for id in pdu.prev_events() {
@@ -412,7 +431,7 @@ impl Lift {
                 Some(state) => Some(state),
                 None => {
                     let found = stage.found(id).await?;
-                    let found = found.filter(|found| found.place.is_some());
+                    let found = found.filter(|found| found.place.is_some_and(|at| at < place));
                     found.map(|found| found.state_after)
                 }
             });
@@ -461,7 +480,7 @@ impl Lift {
             .iter()
             .map(|((kind, key), event)| (kind.as_str(), key.as_str(), *event))
             .collect();
-        let done = stage.set_state(self.whole, &changes).await?;
+        let done = stage.set_state(self.whole.state, &changes).await?;
         self.states.insert(state, done);
         Ok(done)
     }

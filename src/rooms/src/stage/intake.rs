@@ -7,6 +7,8 @@ use hearth_data::{EventNo, Place, StateId};
 use hearth_event::{AuthError, Pdu, Verdict};
 use ruma::{OwnedEventId, OwnedServerName};
 
+use crate::remote::partial::Whole;
+
 /// Something to be taken in.
 #[derive(Clone, Debug)]
 pub(crate) enum Intake {
@@ -70,8 +72,8 @@ pub(crate) enum Taken {
     Missing(Vec<OwnedEventId>),
     /// The state.
     State(StateId),
-    /// A part is done; go on from here.
-    Next(Place),
+    /// A part is done; this comes next.
+    Next(Box<Whole>),
     /// It is done.
     Done,
 }
