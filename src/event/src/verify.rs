@@ -8,6 +8,7 @@ use ruma::{EventId, OwnedServerName, ServerName, UserId};
 use crate::canonical::{self, Object, Value};
 use crate::keys::verify_bytes;
 use crate::pdu::read_object;
+use crate::policy::POLICY_KEY_ID;
 use crate::redact::redacted;
 use crate::{FormatError, Pdu, RoomVersion, VerifyKey, hash};
 
@@ -134,7 +135,7 @@ fn check_server(
     }
 }
 
-/// The ed25519 signatures of a server: key id and signature.
+/// The ed25519 signatures of a server, but not what it recommends as a policy server: key id and signature.
 fn server_signatures<'a>(event: &'a Object, server: &ServerName) -> Vec<(&'a str, &'a str)> {
     event
         .get("signatures")
@@ -142,7 +143,7 @@ fn server_signatures<'a>(event: &'a Object, server: &ServerName) -> Vec<(&'a str
         .and_then(|signatures| signatures.get(server.as_str())?.as_object())
         .into_iter()
         .flatten()
-        .filter(|(key_id, _)| key_id.starts_with("ed25519:"))
+        .filter(|(key_id, _)| key_id.starts_with("ed25519:") && *key_id != POLICY_KEY_ID)
         .filter_map(|(key_id, signature)| Some((key_id.as_str(), signature.as_str()?)))
         .collect()
 }

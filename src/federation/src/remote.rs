@@ -287,6 +287,17 @@ impl Remote for Client {
         })
     }
 
+    fn policy_sign<'a>(
+        &'a self,
+        server: &'a ServerName,
+        event: &'a RawValue,
+    ) -> BoxFuture<'a, RemoteResult<Untrusted>> {
+        Box::pin(async move {
+            let ask = Ask::post("/_matrix/policy/v1/sign".to_owned(), event.get().to_owned());
+            self.asked(server, few(ask)).await
+        })
+    }
+
     fn exchange_third_party_invite<'a>(
         &'a self,
         server: &'a ServerName,

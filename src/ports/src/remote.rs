@@ -53,6 +53,13 @@ pub trait Remote: Send + Sync {
         invite: Invite<'a>,
     ) -> BoxFuture<'a, RemoteResult<Untrusted>>;
 
+    /// Asks a policy server to recommend an event: answers its signature.
+    fn policy_sign<'a>(
+        &'a self,
+        server: &'a ServerName,
+        event: &'a RawValue,
+    ) -> BoxFuture<'a, RemoteResult<Untrusted>>;
+
     /// `exchange_third_party_invite`.
     fn exchange_third_party_invite<'a>(
         &'a self,

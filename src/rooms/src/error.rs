@@ -6,6 +6,8 @@ use std::sync::Arc;
 use hearth_event::{AuthError, BuildError};
 use hearth_ports::remote::{Refusal, RemoteError};
 
+use crate::policy::Unsigned;
+
 /// Why something was not done or is not shown.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -31,6 +33,12 @@ pub enum Error {
     /// An authorization rule of the room forbids it.
     #[error("{0}")]
     Forbidden(AuthError),
+    /// The room's policy server does not recommend the event, in its words.
+    #[error("{0}")]
+    NotRecommended(String),
+    /// The room's policy server has to sign the event first. Nobody outside sees this.
+    #[error("the room's policy server has not signed the event")]
+    Unsigned(Box<Unsigned>),
     /// Forbidden by this server rather than by the room.
     #[error("{0}")]
     Refused(&'static str),

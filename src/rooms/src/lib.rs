@@ -23,6 +23,7 @@ mod kind;
 mod members;
 mod membership;
 mod people;
+mod policy;
 mod queue;
 mod read;
 mod relate;
@@ -133,6 +134,7 @@ pub(crate) struct Inner {
     spaces: hierarchy::Spaces,
     numbers: Numbers,
     queues: Queues,
+    turns: policy::Turns,
     views: Views,
     reach: ReachCache,
     typing: Typing,
@@ -201,6 +203,7 @@ impl Rooms {
             spaces: hierarchy::Spaces::default(),
             numbers: Numbers::new(ROOM_NUMBERS),
             queues: Queues::default(),
+            turns: policy::Turns::default(),
             views,
             reach: ReachCache::new(reach_bytes),
             typing,

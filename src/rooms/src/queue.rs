@@ -4,9 +4,11 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hearth_data::RoomNo;
+use hearth_event::Pdu;
 use ruma::OwnedEventId;
 use tokio::sync::{Semaphore, oneshot};
 
+use crate::policy::submit_signed;
 use crate::stage::Intent;
 use crate::stage::admit::Taken;
 use crate::{Error, Inner, Result, Rider, worker};
@@ -22,6 +24,8 @@ const WORKERS_MAX: usize = 256;
 pub(crate) struct Ask {
     pub(crate) intent: Intent,
     pub(crate) rider: Rider,
+    /// The event as the room's policy server has signed it.
+    pub(crate) signed: Option<Pdu>,
     pub(crate) answer: oneshot::Sender<Result<Outcome>>,
 }
 
@@ -82,17 +86,33 @@ impl Queues {
     }
 }
 
-/// Has a room's worker do something, and waits for the answer.
+/// Has a room's worker do something, and waits for the answer. Where the room's policy server has to sign an event first,
+/// it is asked to.
 pub(crate) async fn submit(
     inner: &Arc<Inner>,
     room: RoomNo,
     intent: Intent,
     rider: Rider,
 ) -> Result<Outcome> {
+    match enqueue(inner, room, (intent, rider), None).await {
+        // Boxed: it is seldom needed, and large.
+        Err(Error::Unsigned(event)) => Box::pin(submit_signed(inner, room, *event)).await,
+        outcome => outcome,
+    }
+}
+
+/// Has a room's worker do something, and waits for the answer.
+pub(crate) async fn enqueue(
+    inner: &Arc<Inner>,
+    room: RoomNo,
+    (intent, rider): (Intent, Rider),
+    signed: Option<Pdu>,
+) -> Result<Outcome> {
     let (answer, answered) = oneshot::channel();
     let ask = Ask {
         intent,
         rider,
+        signed,
         answer,
     };
     let is_first = {

@@ -104,6 +104,8 @@ pub(crate) struct Stage<'a> {
     pub(crate) writer: StateWriter<'a>,
     pub(crate) links: ReachWriter<'a>,
     pub(crate) is_written: bool,
+    /// The event that is being decided, as the room's policy server has signed it.
+    pub(crate) signed: Option<Pdu>,
     /// The earliest `origin_server_ts` of what is decided here.
     pub(crate) ts_min: UnixMs,
     events: HashMap<OwnedEventId, StagedEvent>,
@@ -159,6 +161,7 @@ impl<'a> Stage<'a> {
             writer,
             links,
             is_written: false,
+            signed: None,
             ts_min: UnixMs::default(),
             events: HashMap::new(),
             outliers: HashMap::new(),
@@ -296,6 +299,7 @@ impl<'a> Stage<'a> {
     pub(crate) async fn write(&mut self, draft: &Draft, txn: Option<&Txn>) -> Result<OwnedEventId> {
         let (pdu, auth) = self.build(draft).await?;
         authorize(&pdu, &|kind, key| self.view.pdu(kind, key).cloned())?;
+        let pdu = self.recommended(pdu).await?;
         crate::create::adopt_room_id(&mut self.batch, &pdu);
         self.stage(pdu, &auth, txn).await
     }

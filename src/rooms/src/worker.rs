@@ -109,6 +109,7 @@ async fn attempt(
             has_rider = false;
             break;
         }
+        stage.signed.clone_from(&ask.signed);
         answers.push(stage.decide(&ask.intent).await);
         if has_rider {
             stage.ride(&ask.rider);
@@ -153,7 +154,10 @@ async fn attempt(
 }
 
 fn answer_first(asks: &mut Vec<Ask>, answers: Vec<Result<Outcome>>) {
-    for (ask, answer) in asks.drain(..answers.len()).zip(answers) {
+    for (ask, mut answer) in asks.drain(..answers.len()).zip(answers) {
+        if let Err(Error::Unsigned(unsigned)) = &mut answer {
+            unsigned.ask = Some((ask.intent, ask.rider));
+        }
         // Whoever does not wait any more has seen the connection close; the event stays.
         if ask.answer.send(answer).is_err() {
             tracing::debug!("a request was given up before its answer");

@@ -28,7 +28,7 @@ const SUBJECTS: &[(&str, &str)] = &[
     ("/thirdparty/", "application services (later)"),
     ("/login/sso/", "single sign-on (later)"),
     ("/auth_metadata", "single sign-on (later)"),
-    ("/policy_server", "policy servers (6 of 6)"),
+    ("/policy_server", "being a policy server (for others to do)"),
 ];
 const OTHER: &str = "client-server API (2 of 6)";
 

@@ -28,6 +28,7 @@ pub(crate) fn rooms_error(error: Error) -> ApiError {
         | Error::AlreadyJoined
         | Error::Forbidden(_)
         | Error::Refused(_)
+        | Error::NotRecommended(_)
         | Error::RemoteUnavailable => ApiError::forbidden(message),
         Error::NoServerInRoom
         | Error::NoSuchEvent

@@ -198,10 +198,11 @@ impl Rooms {
         (pdu, relay_from): (&Pdu, Option<&ServerName>),
     ) -> Result<EventNo> {
         let live = Live {
-            pdu: pdu.clone(),
+            pdu: self.ask_policy(site, pdu.clone()).await?,
             after_gap: None,
             inbox: None,
             relay_from: relay_from.map(ToOwned::to_owned),
+            is_judged: true,
         };
         let mut taken = self.take_in(site.room, Intake::Live(live.clone())).await?;
         if let Taken::Missing(_) = taken {

@@ -145,10 +145,11 @@ impl Rooms {
 
     async fn take_fetched(&self, site: &Site, pdu: Pdu, after_gap: Option<StateId>) -> Result<()> {
         let live = Live {
-            pdu,
+            pdu: self.ask_policy(site, pdu).await?,
             after_gap,
             inbox: None,
             relay_from: None,
+            is_judged: true,
         };
         self.take_in(site.room, Intake::Live(live)).await?;
         Ok(())

@@ -190,9 +190,13 @@ impl Rooms {
         if !is_resident {
             return self.take_from_outside(&site, checked).await;
         }
-        let lives = checked
-            .iter()
-            .map(|row| self.take_in(site.room, Intake::Live(live(row, None))));
+        let lives = checked.iter().map(|row| {
+            let live = Live {
+                is_judged: false,
+                ..live(row, None)
+            };
+            self.take_in(site.room, Intake::Live(live))
+        });
         let taken = join_all(lives).await;
         for (row, taken) in checked.into_iter().zip(taken) {
             let fate = fate(taken)?;
@@ -342,9 +346,10 @@ impl Rooms {
         if !is_resident {
             return self.take_from_outside(&site, checked).await;
         }
-        let Some(row) = checked.pop() else {
+        let Some(mut row) = checked.pop() else {
             return Ok(());
         };
+        row.pdu = self.ask_policy(&site, row.pdu).await?;
         let mut decided = fate(self.take_in(room, Intake::Live(live(&row, None))).await)?;
         if let Fate::Lacks(Lack::Events(_)) = &decided {
             let tries = self.0.intakes.waiting(room, |waiting| waiting.tries(key));
@@ -392,6 +397,7 @@ impl Rooms {
 fn fate(taken: Result<Taken>) -> Result<Fate> {
     match taken {
         Ok(Taken::Missing(missing)) => Ok(Fate::Lacks(Lack::Events(missing))),
+        Ok(Taken::Unjudged) => Ok(Fate::Lacks(Lack::Policy)),
         Ok(_) => Ok(Fate::Settled),
         Err(Error::Stopping) => Err(Error::Stopping),
         Err(error) => {
@@ -407,5 +413,6 @@ fn live(row: &Row, after_gap: Option<StateId>) -> Live {
         after_gap,
         inbox: Some(row.key),
         relay_from: None,
+        is_judged: true,
     }
 }

@@ -79,10 +79,11 @@ impl Rooms {
     /// An invite into a room in which we are: an event like any other, which the inviting server sends to the others.
     async fn take_invite(&self, site: &Site, origin: &ServerName, pdu: &Pdu) -> Result<()> {
         let mut live = Live {
-            pdu: pdu.clone(),
+            pdu: self.ask_policy(site, pdu.clone()).await?,
             after_gap: None,
             inbox: None,
             relay_from: None,
+            is_judged: true,
         };
         let mut taken = self.take_in(site.room, Intake::Live(live.clone())).await?;
         if let Taken::Missing(_) = taken {
@@ -151,7 +152,12 @@ impl Rooms {
     ) -> Result<()> {
         let snapshot = self.snapshot().await?;
         let mut stage = self.scratch(&*snapshot, room).await?;
-        let Some(event_id) = crate::membership::decide(&mut stage, ask).await? else {
+        let mut decided = crate::membership::decide(&mut stage, ask).await;
+        if let Err(Error::Unsigned(unsigned)) = &decided {
+            stage.signed = Some(crate::policy::signed(&self.0, unsigned).await?);
+            decided = crate::membership::decide(&mut stage, ask).await;
+        }
+        let Some(event_id) = decided? else {
             return Ok(());
         };
         let Some(found) = stage.found(&event_id).await? else {
@@ -179,6 +185,7 @@ impl Rooms {
             after_gap: None,
             inbox: None,
             relay_from: None,
+            is_judged: true,
         };
         let intent = Intent::Intake(Box::new(Intake::Live(live)));
         let outcome = submit(&self.0, room, intent, rider).await?;

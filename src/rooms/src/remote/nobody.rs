@@ -62,6 +62,13 @@ impl Remote for NoRemote {
     ) -> BoxFuture<'a, RemoteResult<Untrusted>> {
         nobody()
     }
+    fn policy_sign<'a>(
+        &'a self,
+        _: &'a ServerName,
+        _: &'a RawValue,
+    ) -> BoxFuture<'a, RemoteResult<Untrusted>> {
+        nobody()
+    }
     fn exchange_third_party_invite<'a>(
         &'a self,
         _: &'a ServerName,

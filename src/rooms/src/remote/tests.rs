@@ -4,5 +4,7 @@ mod counts;
 mod fixture;
 mod inbox;
 mod outside;
+mod policy;
+mod script;
 mod security;
 mod spaces;

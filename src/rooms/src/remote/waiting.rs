@@ -24,6 +24,8 @@ pub(crate) enum Lack {
     Keys,
     /// These events.
     Events(Vec<OwnedEventId>),
+    /// The signature of the room's policy server.
+    Policy,
     /// Nothing: it was this server that failed.
     Nothing,
 }

@@ -21,14 +21,11 @@ use ruma::{EventId, OwnedEventId};
 pub(crate) use super::intake::{Found, Intake, Live, NewState, Past, Taken};
 use super::{Stage, StagedEvent};
 use crate::Result;
+use crate::policy::judged;
 use crate::relate::Relating;
 
 /// Most refused events that are followed back to the extremities that they stand on.
 const REFUSED_WALK_MAX: usize = 200;
-
-fn known(text: &str) -> AuthError {
-    AuthError::new(text)
-}
 
 /// The events that an event names in its auth events, and the create event of version 12.
 pub(crate) type AuthEvents = HashMap<OwnedEventId, Found>;
@@ -124,7 +121,7 @@ impl Stage<'_> {
             let is_allowed = found.standing != Standing::Rejected && self.relink(&found).await?;
             let verdict = match is_allowed {
                 true => Verdict::Accepted,
-                false => Verdict::Rejected(known("rejected before")),
+                false => Verdict::Rejected(AuthError::new("rejected before")),
             };
             return Ok(Taken::Decided {
                 verdict,
@@ -141,7 +138,7 @@ impl Stage<'_> {
         };
         let number = self.batch.next_event();
         if verdict == Verdict::Accepted && !self.link(pdu, number, &auth).await? {
-            verdict = Verdict::Rejected(known("it is among its own auth events"));
+            verdict = Verdict::Rejected(AuthError::new("it is among its own auth events"));
         }
         let standing = match verdict {
             Verdict::Accepted => Standing::Outlier,
@@ -178,6 +175,10 @@ impl Stage<'_> {
             let event = found.event;
             return Ok(Taken::Decided { verdict, event });
         }
+        let is_recommended = self.is_recommended(pdu).await?;
+        if !is_recommended && !live.is_judged {
+            return Ok(Taken::Unjudged);
+        }
         let auth = match self.auth_events_of(pdu).await? {
             Ok(auth) => auth,
             Err(missing) => return Ok(Taken::Missing(missing)),
@@ -194,6 +195,7 @@ impl Stage<'_> {
             None => None,
         };
         let verdict = self.decide_live(pdu, &auth, (before, now)).await?;
+        let verdict = judged(verdict, is_recommended);
         let was = found.map(|found| (found.event, found.whereabouts()));
         if was.is_some() && matches!(verdict, Verdict::Rejected(_)) {
             // It stays what it was, an outlier or rejected: nothing is to be built on it.
@@ -397,7 +399,7 @@ impl Stage<'_> {
         let number = was.map_or_else(|| self.batch.next_event(), |(number, _)| number);
         let is_rejected = |verdict: &Verdict| matches!(verdict, Verdict::Rejected(_));
         if !is_rejected(&verdict) && !self.link(pdu, number, auth).await? {
-            verdict = Verdict::Rejected(known("it is among its own auth events"));
+            verdict = Verdict::Rejected(AuthError::new("it is among its own auth events"));
         }
         let after = match is_rejected(&verdict) {
             true => before,
@@ -529,7 +531,7 @@ impl Stage<'_> {
     }
 
     /// Whether an event is one of those missing below a gap: then later events are here already.
-    async fn is_awaited(&mut self, event_id: &EventId) -> Result<bool> {
+    pub(crate) async fn is_awaited(&mut self, event_id: &EventId) -> Result<bool> {
         let gaps = gaps::all(self.snapshot, self.room()).await?;
         Ok(gaps
             .iter()

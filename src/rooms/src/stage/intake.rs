@@ -38,6 +38,8 @@ pub(crate) struct Live {
     pub(crate) inbox: Option<InboxKey>,
     /// The server in whose name we send it to the others.
     pub(crate) relay_from: Option<OwnedServerName>,
+    /// The room's policy server, if there is one, was asked for its signature.
+    pub(crate) is_judged: bool,
 }
 
 /// A state made from another.
@@ -70,6 +72,8 @@ pub(crate) enum Taken {
     Decided { verdict: Verdict, event: EventNo },
     /// These events are missing.
     Missing(Vec<OwnedEventId>),
+    /// The signature of the room's policy server is missing.
+    Unjudged,
     /// The state.
     State(StateId),
     /// A part is done; this comes next.

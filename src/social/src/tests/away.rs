@@ -64,6 +64,13 @@ impl Remote for Away {
             Err(RemoteError::unreachable("away"))
         })
     }
+    fn policy_sign<'a>(
+        &'a self,
+        server: &'a ServerName,
+        event: &'a RawValue,
+    ) -> BoxFuture<'a, RemoteResult<Untrusted>> {
+        NoRemote.policy_sign(server, event)
+    }
     fn exchange_third_party_invite<'a>(
         &'a self,
         server: &'a ServerName,
