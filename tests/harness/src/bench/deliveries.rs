@@ -29,6 +29,8 @@ pub(super) const SENDS: usize = 40;
 pub(super) const IN_ROOM: &str = "/rooms/join";
 /// After all have their answers they ask again; a send begins only when these polls surely wait.
 const SETTLE: Duration = Duration::from_millis(60);
+/// How long a delivery may take.
+const ANSWER_WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// Many long-polls in one room.
 pub(super) async fn polls(target: &mut Target) -> Result<Vec<Row>> {
@@ -152,13 +154,21 @@ impl Scene {
             let began = Instant::now();
             send(number).await?;
             for _ in 0..self.pollers {
-                let answered =
-                    tokio::time::timeout(Duration::from_secs(60), self.answered.recv()).await?;
-                let answered = answered.ok_or("a poll ended with an error")?;
+                let answered = self.answered_after(began).await?;
                 latencies.push(answered.duration_since(began).as_secs_f64() * 1_000.0);
             }
         }
         Ok(latencies)
+    }
+
+    /// The next answer, which has to be one to what was sent.
+    async fn answered_after(&mut self, began: Instant) -> Result<Instant> {
+        let answered = tokio::time::timeout(ANSWER_WAIT_MAX, self.answered.recv()).await?;
+        let answered = answered.ok_or("a poll ended with an error")?;
+        match answered >= began {
+            true => Ok(answered),
+            false => Err("a poll was answered before anything was sent".into()),
+        }
     }
 }
 

@@ -47,6 +47,8 @@ async fn latency(options: &Options, a: &mut Side, b: &mut Side) -> Result<Row> {
     let (sender, receiver) = (a.user().await?, b.user().await?);
     let room = public_room(&sender, &[]).await?;
     join_over(&receiver, &room, &sender).await?;
+    // When the room is whole the receiver's sync tells of it, which is no delivery.
+    wait_for_members(&receiver, &room, 2).await?;
     let mut scene = deliveries::Scene::begin(&[receiver], deliveries::IN_ROOM).await?;
     scene
         .run(deliveries::SENDS, deliveries::say(&sender, &room, "warm"))
@@ -150,6 +152,7 @@ async fn large_join(options: &Options, a: &mut Side, b: &mut Side) -> Result<Vec
     crowd::join(&crowd::registered(&a.http, names).await?, &room).await?;
     let user = b.user().await?;
     let before = b.process.memory_mib()?;
+    b.process.forget_peak()?;
     let began = Instant::now();
     join_over(&user, &room, &owner).await?;
     user.send(&room, "first", "Hello everybody").await?;
