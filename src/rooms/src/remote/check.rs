@@ -12,7 +12,7 @@ use ruma::{OwnedEventId, RoomId};
 use crate::{Inner, Rooms};
 
 /// Most events that are held unchecked; as values they take more than as text.
-const PART: usize = 256;
+pub(super) const PART: usize = 256;
 /// Fewest events that are worth being checked elsewhere.
 const SHARE_MIN: usize = 8;
 
@@ -65,16 +65,7 @@ impl Rooms {
         texts: &[&[u8]],
         source: KeySource,
     ) -> Vec<Result<Pdu, Refused>> {
-        if texts.len() > PART {
-            // Slow servers are waited for together, and not once for each part.
-            let mut wanted = HashSet::new();
-            for text in texts {
-                let event = Pdu::parse(version, text);
-                wanted.extend(event.iter().flat_map(wanted_keys));
-                tokio::task::consume_budget().await;
-            }
-            self.0.keys(wanted, source).await;
-        }
+        self.gather_keys(version, texts, source).await;
         let mut checked = Vec::with_capacity(texts.len());
         for part in texts.chunks(PART) {
             let events: Vec<_> = part
@@ -92,6 +83,28 @@ impl Rooms {
             }
         }
         checked
+    }
+}
+
+impl Rooms {
+    /// Has the keys for more than a part of events at hand: slow servers are waited for together, and not once for each
+    /// part.
+    pub(super) async fn gather_keys(
+        &self,
+        version: RoomVersion,
+        texts: &[&[u8]],
+        source: KeySource,
+    ) {
+        if texts.len() <= PART {
+            return;
+        }
+        let mut wanted = HashSet::new();
+        for text in texts {
+            let event = Pdu::parse(version, text);
+            wanted.extend(event.iter().flat_map(wanted_keys));
+            tokio::task::consume_budget().await;
+        }
+        self.0.keys(wanted, source).await;
     }
 }
 

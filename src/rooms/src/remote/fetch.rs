@@ -7,10 +7,10 @@ use futures_util::future::join_all;
 use hearth_data::timeline::{self, Whereabouts};
 use hearth_data::{EventNo, StateId, partial, rooms};
 use hearth_event::{Pdu, create_event_id};
-use hearth_ports::remote::{MissingEvents, RemoteError, StateIds};
+use hearth_ports::remote::{MissingEvents, RemoteError, StateIds, Untrusted};
 use ruma::{EventId, OwnedEventId, OwnedServerName, ServerName};
 
-use super::check::{Along, in_order};
+use super::check::{Along, KeySource, PART, in_order};
 use super::intake::Site;
 use crate::read::Look;
 use crate::stage::admit::{Intake, Live, NewState, Taken};
@@ -374,37 +374,67 @@ impl Rooms {
             0..=ONE_BY_ONE_MAX => self.fetch_events(site, server, &unknown).await?,
             _ => Vec::new(),
         };
-        let events = if unknown.is_empty() || !few.is_empty() {
-            few
-        } else {
-            // It is for more than a few, or for a server that is told of no single event.
-            let answer = self.remote().state(server, &site.room_id, event_id).await?;
-            let mut events = answer.auth_chain;
-            events.extend(answer.state);
-            let wanted: HashSet<&OwnedEventId> = unknown.iter().collect();
-            let checked = self.verified((site.version, &site.room_id), &events).await;
-            checked
-                .into_iter()
-                .filter(|event| wanted.contains(&event.event_id().to_owned()))
-                .collect()
-        };
-        self.keep_outliers(site, events).await?;
+        if unknown.is_empty() || !few.is_empty() {
+            self.keep_outliers(site, few).await?;
+            return Ok(state);
+        }
+        // It is for more than a few, or for a server that is told of no single event.
+        let answer = self.remote().state(server, &site.room_id, event_id).await?;
+        let mut events = answer.auth_chain;
+        events.extend(answer.state);
+        let wanted = unknown.into_iter().collect();
+        self.keep_in_parts(site, events, &wanted).await?;
         Ok(state)
+    }
+
+    /// Checks events and keeps those that are wanted as outliers, a part at a time: of a large room only a part is in memory as
+    /// more than text.
+    async fn keep_in_parts(
+        &self,
+        site: &Site,
+        events: Vec<Untrusted>,
+        wanted: &HashSet<OwnedEventId>,
+    ) -> Result<()> {
+        let place = (site.version, &*site.room_id);
+        let texts: Vec<&[u8]> = events.iter().map(|event| event.get().as_bytes()).collect();
+        self.gather_keys(site.version, &texts, KeySource::Network)
+            .await;
+        let mut events = events.into_iter();
+        let mut early = Vec::new();
+        loop {
+            let part: Vec<Untrusted> = events.by_ref().take(PART).collect();
+            if part.is_empty() {
+                return self.keep_outliers(site, early).await;
+            }
+            let mut checked = self.verified(place, &part).await;
+            drop(part);
+            checked.retain(|event| wanted.contains(event.event_id()));
+            early.extend(self.try_outliers(site, checked).await?);
+        }
     }
 
     /// Keeps checked events as outliers, auth events first. What lacks its own auth events is left out.
     pub(crate) async fn keep_outliers(&self, site: &Site, events: Vec<Pdu>) -> Result<()> {
+        for event in self.try_outliers(site, events).await? {
+            tracing::debug!(event.id = %event.event_id(), "auth events are missing");
+        }
+        Ok(())
+    }
+
+    /// Keeps checked events as outliers, auth events first. Answers those that lack their own auth events.
+    async fn try_outliers(&self, site: &Site, events: Vec<Pdu>) -> Result<Vec<Pdu>> {
+        let mut lacking = Vec::new();
         for some in in_order(events, Along::Auth).chunks(HAND_OVER) {
             let kept = some
                 .iter()
                 .map(|pdu| self.take_in(site.room, Intake::Outlier(pdu.clone())));
             for (pdu, taken) in some.iter().zip(join_all(kept).await) {
-                if let Taken::Missing(missing) = taken? {
-                    tracing::debug!(event.id = %pdu.event_id(), ?missing, "auth events are missing");
+                if let Taken::Missing(_) = taken? {
+                    lacking.push(pdu.clone());
                 }
             }
         }
-        Ok(())
+        Ok(lacking)
     }
 
     /// A state of known events, made from the current one. Events that are not here are left out.
