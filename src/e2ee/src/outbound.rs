@@ -204,16 +204,17 @@ async fn device_list_edu(snapshot: &dyn Snapshot, entry: &DeviceListEntry) -> Re
     stream(&mut content, entry.stream_id, entry.previous);
     let named = [device.as_str().into()];
     let shown = user_keys(snapshot, user, &named, Viewer::Server).await?;
-    match shown.devices.get(device) {
-        Some(keys) => {
-            content.raw("keys", keys);
-            let place = (user.to_owned(), device.clone());
-            let row = t::DEVICES.get(snapshot, &place).await?;
-            if let Some(name) = row.and_then(|row| row.display_name) {
-                content.text("device_display_name", &name);
-            }
-        }
-        None => content.raw("deleted", "true"),
+    let keys = shown.devices.get(device);
+    if let Some(keys) = keys {
+        content.raw("keys", keys);
+    }
+    let place = (user.to_owned(), device.clone());
+    let row = t::DEVICES.get(snapshot, &place).await?;
+    if row.is_none() && keys.is_none() {
+        content.raw("deleted", "true");
+    }
+    if let Some(name) = row.and_then(|row| row.display_name) {
+        content.text("device_display_name", &name);
     }
     Ok(edu_json("m.device_list_update", &content.finish()))
 }

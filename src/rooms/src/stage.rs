@@ -5,6 +5,7 @@ mod build;
 mod current;
 mod ending;
 mod intake;
+mod judge;
 mod link;
 mod past;
 pub(crate) mod resolve;

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use hearth_data::e2ee::device_lists::{NewcomerRow, newcomers};
+use hearth_data::changes::record;
+use hearth_data::e2ee::device_lists::{Changed, NewcomerRow, changed, newcomers};
 use hearth_data::federation::outbox;
 use hearth_data::{RoomNo, tables as t};
 use hearth_ports::{BoxFuture, RemoteKeys, RemoteKeysError};
@@ -473,4 +474,27 @@ async fn changes_of_local_lists_go_to_the_servers_that_share_a_room() {
     assert!(outbox(&*snapshot, "h.test", 10).await.unwrap().is_empty());
     let log = hearth_data::e2ee::device_lists::log_after(&*snapshot, (Position::ZERO, 0), 10).await;
     assert!(log.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_device_without_keys_that_got_another_name_is_not_told_as_deleted() {
+    let house = House::new();
+    house.room_with(ALICE, &["far.test"]).await;
+    house.device(ALICE, "QUIET").await;
+    let snapshot = house.store.snapshot().await.unwrap();
+    let mut batch = Batch::new();
+    let renamed = [Changed::Device("QUIET")];
+    let change = changed(&*snapshot, &mut batch, ALICE, &renamed).await;
+    record(&mut batch, vec![change.unwrap()]);
+    house.store.commit(batch).await.unwrap();
+    while house.e2ee.tell_servers().await.unwrap() {}
+    let snapshot = house.store.snapshot().await.unwrap();
+    let edus = outbox(&*snapshot, "far.test", 10).await.unwrap();
+    let edu: Value = serde_json::from_str(edus[0].1.text()).unwrap();
+    assert_eq!(edu["content"]["device_id"], "QUIET");
+    let name = &edu["content"]["device_display_name"];
+    assert_eq!(name, "QUIET of @alice:h.test");
+    for absent in ["deleted", "keys"] {
+        assert_eq!(edu["content"].get(absent), None, "{absent}");
+    }
 }

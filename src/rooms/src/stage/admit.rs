@@ -9,12 +9,10 @@ use hearth_data::append::{Admitted, Standing, append, append_outlier, promote};
 use hearth_data::changes::Change;
 use hearth_data::gaps::{self, GapRow};
 use hearth_data::inbox::{self, InboxKey};
-use hearth_data::partial;
 use hearth_data::timeline::{self, EventRef, Whereabouts};
 use hearth_data::{EventNo, Place, StateId};
 use hearth_event::{
-    AuthError, AuthEvent, Grounds, Pdu, Verdict, admit, allowed_by_auth_events, auth_keys,
-    create_event_id,
+    AuthError, AuthEvent, Pdu, Verdict, allowed_by_auth_events, auth_keys, create_event_id,
 };
 use ruma::{EventId, OwnedEventId};
 
@@ -228,76 +226,6 @@ impl Stage<'_> {
             });
         }
         Ok(Taken::Decided { verdict, event })
-    }
-
-    /// Decides upon an event by the state before it and the current one; after a gap, what the state before it tells us
-    /// anew counts as current.
-    pub(super) async fn decide_live(
-        &mut self,
-        pdu: &Pdu,
-        auth: &AuthEvents,
-        (before, now): (StateId, Option<StateId>),
-    ) -> Result<Verdict> {
-        let before = self.state_for(pdu, before).await?;
-        let after_gap = match now {
-            Some(now) => Some(self.state_for(pdu, now).await?),
-            None => None,
-        };
-        let keys = keys_of(pdu);
-        let wanted: Vec<(&str, &str)> = keys
-            .iter()
-            .map(|(kind, key)| (kind.as_str(), key.as_str()))
-            .collect();
-        self.load(&wanted).await?;
-        let left_out = self.left_out(&keys, &before, auth).await?;
-        let stands_in = |kind: &str, key: &str| {
-            let mut events = left_out.iter();
-            events.find(|pdu| pdu.is(kind, key)).cloned()
-        };
-        let at = |kind: &str, key: &str| {
-            let known = before.get(&(kind.to_owned(), key.to_owned())).cloned();
-            known.or_else(|| stands_in(kind, key))
-        };
-        let now = |kind: &str, key: &str| {
-            let known = match &after_gap {
-                Some(now) => now.get(&(kind.to_owned(), key.to_owned())).cloned(),
-                None => self.view.pdu(kind, key).cloned(),
-            };
-            known.or_else(|| stands_in(kind, key))
-        };
-        Ok(admit(
-            pdu,
-            &Grounds {
-                auth_events: &|id| lookup(auth, id),
-                before: &at,
-                current: Some(&now),
-            },
-        ))
-    }
-
-    /// The members that an event names of a room most of whose members are not known yet: they stand in for what the state
-    /// does not say. When it is whole, the event is decided anew.
-    async fn left_out(
-        &self,
-        keys: &[(String, String)],
-        before: &HashMap<(String, String), Pdu>,
-        auth: &AuthEvents,
-    ) -> Result<Vec<Pdu>> {
-        let is_member = |key: &&(String, String)| key.0 == "m.room.member";
-        let is_known = keys
-            .iter()
-            .filter(is_member)
-            .all(|key| before.contains_key(key));
-        if is_known
-            || partial::partial(self.snapshot, self.room())
-                .await?
-                .is_none()
-        {
-            return Ok(Vec::new());
-        }
-        let named = auth.values().filter(|found| !found.rejected());
-        let members = named.filter(|found| found.pdu.kind() == "m.room.member");
-        Ok(members.map(|found| found.pdu.clone()).collect())
     }
 
     /// What the auth rules of an event look at in a state.
