@@ -9,7 +9,7 @@ use hearth_types::Caller;
 use ruma::{OwnedUserId, RoomOrAliasId, UserId};
 use tokio_util::sync::CancellationToken;
 
-use crate::derive::Act;
+use crate::derive::{Act, Chat};
 use crate::error::is_own;
 use crate::{Error, Result, Social};
 
@@ -17,6 +17,10 @@ use crate::{Error, Result, Social};
 const ROUNDS_MAX: usize = 6;
 /// How many pairs are taken from the store at once, and worked on at the same time.
 const AT_ONCE: usize = 16;
+/// How often the room that stays of two crossed requests is tried at once, and how long after the first time again;
+/// doubles. The server that invites may not have written its invite down yet.
+const JOIN_TRIES: u32 = 6;
+const JOIN_RETRY: Duration = Duration::from_millis(50);
 /// How long what failed waits.
 const RETRY: Duration = Duration::from_secs(30);
 
@@ -89,17 +93,7 @@ impl Social {
                 }
                 Ok(()) => Ok(()),
             },
-            Act::Join(chat) => {
-                let room = <&RoomOrAliasId>::from(&*chat.room_id);
-                match rooms.join(&caller(user), room, None).await {
-                    Err(error) if is_own(&error) => Err(error.into()),
-                    Err(error) => {
-                        tracing::debug!(%error, "a crossed request could not be joined");
-                        Ok(())
-                    }
-                    Ok(_) => Ok(()),
-                }
-            }
+            Act::Join(chat) => self.join_crossed(user, &chat).await,
             Act::Invite(chat) => {
                 let invite = DirectInvite {
                     target: peer.clone(),
@@ -117,6 +111,25 @@ impl Social {
                 }
             }
         }
+    }
+
+    /// Joins the room that stays of two crossed requests. Its user's own request is withdrawn by now, so that nothing would
+    /// tell later that both had asked.
+    async fn join_crossed(&self, user: &UserId, chat: &Chat) -> Result<()> {
+        let room = <&RoomOrAliasId>::from(&*chat.room_id);
+        let mut wait = JOIN_RETRY;
+        for _ in 0..JOIN_TRIES {
+            match self.0.rooms.join(&caller(user), room, None).await {
+                Ok(_) => return Ok(()),
+                Err(error) if is_own(&error) => return Err(error.into()),
+                Err(error) => {
+                    tracing::debug!(%error, "a crossed request could not be joined yet");
+                }
+            }
+            tokio::time::sleep(wait).await;
+            wait *= 2;
+        }
+        Ok(())
     }
 
     /// Does what earlier commits left to be done, as it comes. Ends with `shutdown`.

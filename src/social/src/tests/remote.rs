@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use hearth_event::{Draft, Parents, Pdu, RoomVersion, SigningKey, VerifyKey, build, client};
 use hearth_ports::{BoxFuture, KeySet, Keys, WantedKey};
@@ -66,7 +67,11 @@ fn far(name: &str) -> OwnedUserId {
 
 impl Elsewhere {
     fn new(creator: &UserId, create: &Value) -> Self {
-        let room = RoomId::parse("!elsewhere:far").expect("a room id");
+        Self::called("!elsewhere:far", creator, create)
+    }
+
+    fn called(room: &str, creator: &UserId, create: &Value) -> Self {
+        let room = RoomId::parse(room).expect("a room id");
         let create = event(&room, (creator, "m.room.create", ""), create, &[]);
         Self { room, create }
     }
@@ -185,4 +190,35 @@ async fn row05_a_request_is_one_invite_whoever_sends_it() {
         .expect("an entry");
     assert_eq!(entry.standing, Standing::Is(Ended));
     house.fsck().await;
+}
+
+/// The other server has sent its invite and not written it down yet: it says no at first.
+#[tokio::test]
+async fn the_room_of_a_crossed_request_is_soon_tried_again() {
+    let house = House::new().await;
+    let bob = far("bob");
+    house.away.is_there.store(true, Ordering::Relaxed);
+    let asked = house.social.request(&caller("anna"), &bob, None).await;
+    asked.expect("a request");
+    let create = json!({"room_version": "11", "chat.hearth.kind": "direct"});
+    // Smaller than any other id, so that this room stays.
+    let there = Elsewhere::called("!!:far", &bob, &create);
+    let content = json!({"membership": "invite", "is_direct": true});
+    there.invite_anna(&house, &bob, &content).await;
+    assert_eq!(
+        there.shown(&house, &bob).await.room.as_ref(),
+        Some(&there.room)
+    );
+    let joins = || house.away.joins.load(Ordering::Relaxed);
+    let mut seen = vec![joins()];
+    for _ in 0..3 {
+        let began = tokio::time::Instant::now();
+        while joins() == seen[seen.len() - 1] {
+            assert!(began.elapsed() < Duration::from_secs(5), "tried {seen:?}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        // All rounds of this try.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        seen.push(joins());
+    }
 }
