@@ -1,11 +1,12 @@
 //! Friends, direct chats and private groups: what is derived from rooms, and the claims that make a room the only one.
 
-use hearth_store::{Batch, Snapshot};
+use bytes::Bytes;
+use hearth_store::{Batch, Snapshot, Value, ValueError};
 use hearth_types::UnixMs;
 use ruma::OwnedRoomId;
 use serde::{Deserialize, Serialize};
 
-use crate::row::rows;
+use crate::row::{decode_row, encode_row, rows};
 use crate::tables::{DIRECT_CHATS, DIRECT_ROOMS, FRIEND_ACTS, FRIENDS, PRIVATE_GROUPS};
 use crate::{Result, RoomNo};
 
@@ -46,6 +47,30 @@ pub struct FriendRow {
     pub ending: Option<Ending>,
     /// What was said with the request, while it is pending.
     pub message: Option<String>,
+    /// Both have asked: of the two chats this one stays, and the user joins it as soon as she can.
+    pub is_crossed: bool,
+}
+
+impl Value for FriendRow {
+    fn encode(&self) -> Vec<u8> {
+        encode_row(2, self)
+    }
+
+    /// A row of version 1 does not say whether both have asked.
+    fn decode(bytes: &Bytes) -> std::result::Result<Self, ValueError> {
+        if bytes.first() != Some(&1) {
+            return decode_row(2, bytes);
+        }
+        let (state, since, chat, ending, message) = decode_row(1, bytes)?;
+        Ok(Self {
+            state,
+            since,
+            chat,
+            ending,
+            message,
+            is_crossed: false,
+        })
+    }
 }
 
 /// A direct chat of a user with another.
@@ -86,12 +111,7 @@ pub struct PrivateGroupRow {
     pub is_complete: bool,
 }
 
-rows!(
-    FriendRow = 1,
-    DirectChatRow = 1,
-    DirectRoomRow = 1,
-    PrivateGroupRow = 1,
-);
+rows!(DirectChatRow = 1, DirectRoomRow = 1, PrivateGroupRow = 1);
 
 /// A user's side of what there is between her and another.
 pub async fn friend(snapshot: &dyn Snapshot, user: &str, peer: &str) -> Result<Option<FriendRow>> {

@@ -19,7 +19,7 @@ const ROUNDS_MAX: usize = 6;
 const AT_ONCE: usize = 16;
 /// How often the room that stays of two crossed requests is tried at once, and how long after the first time again;
 /// doubles. The server that invites may not have written its invite down yet.
-const JOIN_TRIES: u32 = 6;
+const JOIN_TRIES: u32 = 5;
 const JOIN_RETRY: Duration = Duration::from_millis(50);
 /// How long what failed waits.
 const RETRY: Duration = Duration::from_secs(30);
@@ -39,12 +39,16 @@ impl Social {
     /// it then.
     pub(crate) async fn settle_in_turn(&self, user: &str, peer: &str) -> Result<Option<FriendRow>> {
         let mut refused = None;
+        let mut before = Vec::new();
         for _ in 0..ROUNDS_MAX {
             let settled = self.settle(user, peer).await?;
-            if settled.acts.is_empty() {
+            // What a round did not change is left for later.
+            if settled.acts == std::mem::replace(&mut before, settled.acts.clone()) {
+                let is_join = |act: &Act| matches!(act, Act::Join(_));
                 return match refused {
                     Some(error) => Err(error),
-                    None => Ok(settled.row),
+                    None if settled.acts.iter().all(is_join) => Ok(settled.row),
+                    None => Err(Error::Contended),
                 };
             }
             let (Some(user), Ok(peer)) = (self.local(user), UserId::parse(peer)) else {
@@ -113,8 +117,7 @@ impl Social {
         }
     }
 
-    /// Joins the room that stays of two crossed requests. Its user's own request is withdrawn by now, so that nothing would
-    /// tell later that both had asked.
+    /// Joins the room that stays of two crossed requests. If that fails it is done later.
     async fn join_crossed(&self, user: &UserId, chat: &Chat) -> Result<()> {
         let room = <&RoomOrAliasId>::from(&*chat.room_id);
         let mut wait = JOIN_RETRY;
@@ -164,9 +167,12 @@ impl Social {
             after = Some(last.clone());
             let pairs = page.iter().map(|(user, peer)| self.settle_all(user, peer));
             for settled in join_all(pairs).await {
-                if let Err(error) = settled {
-                    tracing::debug!(%error, "what follows in a direct chat was not done yet");
-                    is_done = false;
+                match settled {
+                    Ok(row) => is_done &= row.is_none_or(|row| !row.is_crossed),
+                    Err(error) => {
+                        tracing::debug!(%error, "what follows in a direct chat was not done yet");
+                        is_done = false;
+                    }
                 }
             }
         }

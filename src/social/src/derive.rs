@@ -43,6 +43,13 @@ pub(crate) struct Derived {
     pub(crate) acts: Vec<Act>,
 }
 
+impl Derived {
+    /// Whether both have asked, and the user has yet to join the chat that stays.
+    pub(crate) fn is_crossed(&self) -> bool {
+        self.acts.iter().any(|act| matches!(act, Act::Join(_)))
+    }
+}
+
 /// What a chat is to its user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
@@ -119,6 +126,9 @@ pub(crate) fn derive(previous: Option<&FriendRow>, chats: &[Chat], blocking: Blo
     } else if let Some(chat) = kept(&out) {
         (Some(FriendState::PendingOut), Some(chat))
     } else if let Some(chat) = kept(&incoming) {
+        if previous.is_some_and(|row| has_asked(row, &chat, &of(Stage::Left))) {
+            acts.push(Act::Join(chat.clone()));
+        }
         (Some(FriendState::PendingIn), Some(chat))
     } else {
         let is_something = |(stage, _): &(Stage, &Chat)| *stage != Stage::Foreign;
@@ -133,6 +143,19 @@ pub(crate) fn derive(previous: Option<&FriendRow>, chats: &[Chat], blocking: Blo
         .collect();
     acts.extend(invites);
     Derived { state, chat, acts }
+}
+
+/// Whether the user herself had asked who asks her now, although nothing but the other's request is left: the other server
+/// knew sooner which of the two stays, and has declined hers.
+fn has_asked(row: &FriendRow, incoming: &Chat, left: &[&Chat]) -> bool {
+    let Some((room, _)) = &row.chat else {
+        return false;
+    };
+    match row.state {
+        FriendState::PendingIn => row.is_crossed && *room == incoming.room,
+        FriendState::PendingOut => left.iter().any(|chat| chat.room == *room),
+        FriendState::Friend | FriendState::Ended => false,
+    }
 }
 
 /// Both have asked, so both want it: the room with the smaller id stays, whoever is invited there joins, the others

@@ -325,6 +325,7 @@ impl Social {
                 chat: Some((number, room_id.to_owned())),
                 ending: None,
                 message: message.clone(),
+                is_crossed: false,
             };
             social::put_friend(&mut rider, mine, row, &after);
             let chat = DirectChatRow {

@@ -113,7 +113,7 @@ impl Social {
         let chat = derived.chat.as_ref();
         let chat = chat.map(|chat| (chat.room, chat.room_id.clone()));
         if let Some(row) = &loaded.row
-            && (row.state, &row.chat) == (state, &chat)
+            && (row.state, &row.chat, row.is_crossed) == (state, &chat, derived.is_crossed())
         {
             return Ok(Some(row.clone()));
         }
@@ -139,6 +139,7 @@ impl Social {
             chat,
             ending,
             message,
+            is_crossed: derived.is_crossed(),
         }))
     }
 

@@ -21,6 +21,7 @@ fn row(state: FriendState, room: u64) -> FriendRow {
         chat: (state != FriendState::Ended).then_some((chat.room, chat.room_id)),
         ending: None,
         message: None,
+        is_crossed: false,
     }
 }
 
@@ -97,6 +98,43 @@ fn of_crossed_requests_the_smaller_room_id_stays_on_both_sides() {
         told(&derived),
         (Some(FriendState::PendingIn), Some(1), done)
     );
+}
+
+#[test]
+fn whoever_has_asked_joins_though_her_own_request_was_declined_for_the_other() {
+    let theirs = chat(1, Some(Invite), None);
+    let mine = chat(2, Some(Join), Some(Leave));
+    let over = chat(2, Some(Leave), Some(Leave));
+    let pending = FriendState::PendingIn;
+    let joins = |acts: &[&str]| {
+        let acts = acts.iter().map(|act| (*act).to_owned()).collect();
+        (Some(pending), Some(1), acts)
+    };
+    // Both came at once.
+    let asked = row(FriendState::PendingOut, 2);
+    let chats = [theirs.clone(), mine.clone()];
+    let derived = derive(Some(&asked), &chats, Blocking::No);
+    assert_eq!(told(&derived), joins(&["leave 2", "join 1"]));
+    assert!(derived.is_crossed());
+    // One after the other, until it is done.
+    let crossed = FriendRow {
+        is_crossed: true,
+        ..row(pending, 1)
+    };
+    let derived = derive(Some(&crossed), &chats, Blocking::No);
+    assert_eq!(told(&derived), joins(&["leave 2", "join 1"]));
+    let derived = derive(Some(&crossed), &[theirs.clone(), over], Blocking::No);
+    assert_eq!(told(&derived), joins(&["join 1"]));
+    // Who has ended it before, or asks of somebody else's accord, waits for an answer.
+    for before in [
+        row(FriendState::Friend, 2),
+        row(pending, 1),
+        row(FriendState::Ended, 2),
+    ] {
+        let derived = derive(Some(&before), &chats, Blocking::No);
+        assert_eq!(told(&derived), joins(&["leave 2"]), "{before:?}");
+        assert!(!derived.is_crossed());
+    }
 }
 
 #[test]
