@@ -16,7 +16,7 @@ const FIRST: u64 = 1;
 /// learn that its last user was kicked (by somebody whose power it had not heard of), 129 when clients were not told of
 /// the rest of a room's state, 1331 when catching up a server was told that its last user left and not that the one before
 /// was kicked, 1382 when resolution took an invite away.
-const KEPT: [u64; 6] = [12, 107, 129, 189, 1331, 1382];
+const KEPT: [u64; 8] = [12, 107, 129, 189, 1331, 1382, 1511, 2160];
 
 fn setting<T: FromStr>(name: &str, default: T) -> T {
     let Ok(value) = std::env::var(name) else {
