@@ -1,7 +1,7 @@
 //! Events by id, by number, by place and by position.
 
 use hearth_event::{Pdu, RoomVersion};
-use hearth_store::{Error, Position, Snapshot};
+use hearth_store::{Batch, Error, Position, Snapshot};
 use ruma::RoomId;
 use serde::{Deserialize, Serialize};
 
@@ -150,6 +150,24 @@ pub async fn visible_since(
             Some((position, Placed { place, row: row? }))
         });
     Ok(placed.collect())
+}
+
+/// Most events of one commit.
+const OF_COMMIT_MAX: usize = 1_000;
+
+/// Takes an event that became visible at a position out of sight.
+pub async fn hide(
+    snapshot: &dyn Snapshot,
+    batch: &mut Batch,
+    (room, place): (RoomNo, Place),
+    position: Position,
+) -> Result<()> {
+    let range = ROOM_POSITIONS.prefix(&(room, position));
+    let rows = ROOM_POSITIONS.range(snapshot, range, OF_COMMIT_MAX).await?;
+    for (key, _) in rows.into_iter().filter(|(_, shown)| *shown == place) {
+        ROOM_POSITIONS.delete(batch, &key);
+    }
+    Ok(())
 }
 
 /// The place after the newest event that was visible at a position: where "before this token" begins.

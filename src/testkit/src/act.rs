@@ -206,7 +206,7 @@ impl Sim {
             .rooms
             .put_state(&node.sender(user), room, state)
             .await?;
-        self.acknowledged.push((at, room.clone(), sent.clone()));
+        self.acknowledge(at, room, &sent).await;
         Ok(sent.to_string())
     }
 
@@ -280,7 +280,7 @@ impl Sim {
         let sender = node.sender(user);
         let sent = node.rooms.redact(&sender, &room, &target, request).await;
         if let Ok(sent) = &sent {
-            self.acknowledged.push((at, room, sent.clone()));
+            self.acknowledge(at, &room, sent).await;
         }
         let what = format!("redacts {target}");
         (what, sent.map(|sent| sent.to_string()))

@@ -1,6 +1,6 @@
 //! Several servers, their rooms and users, and what these were told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hearth_rooms::{Error, NewEvent, NewRoom, Preset};
 use ruma::{OwnedEventId, OwnedRoomId, RoomOrAliasId};
@@ -54,6 +54,9 @@ pub struct Sim {
     pub rooms: Vec<OwnedRoomId>,
     /// Events that were acknowledged: by which server, in which room.
     pub acknowledged: Vec<(usize, OwnedRoomId, OwnedEventId)>,
+    /// Those of them that were acknowledged while the server knew only a part of the room's state: they may turn out to be
+    /// against it.
+    pub(crate) provisional: BTreeSet<OwnedEventId>,
     /// What happened, a line each.
     pub story: Vec<String>,
     pub(crate) weights: Weights,
@@ -90,6 +93,7 @@ impl Sim {
             nodes,
             rooms: Vec::new(),
             acknowledged: Vec::new(),
+            provisional: BTreeSet::new(),
             story: Vec::new(),
             weights,
             clients,
@@ -150,8 +154,21 @@ impl Sim {
             txn_id: None,
         };
         let sent = node.rooms.send(&node.sender(user), room, event).await?;
-        self.acknowledged.push((at, room.clone(), sent.clone()));
+        self.acknowledge(at, room, &sent).await;
         Ok(sent)
+    }
+
+    /// Notes that a server has acknowledged an event of its user.
+    pub(crate) async fn acknowledge(
+        &mut self,
+        at: usize,
+        room: &OwnedRoomId,
+        event: &OwnedEventId,
+    ) {
+        if self.nodes[at].is_partial(room).await {
+            self.provisional.insert(event.clone());
+        }
+        self.acknowledged.push((at, room.clone(), event.clone()));
     }
 
     /// The short name of a room, for the story.

@@ -404,6 +404,14 @@ impl Lift {
             end.state_after = after;
         }
         if is_other && standing == Standing::Rejected {
+            let shown_at = now.position;
+            timeline::hide(
+                stage.snapshot,
+                stage.batch.ops(),
+                (room, placed.place),
+                shown_at,
+            )
+            .await?;
             self.step_back(stage, &mut ends, &pdu).await?;
         } else if is_other {
             ends.push(Extremity {
