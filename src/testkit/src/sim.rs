@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hearth_rooms::{Error, NewEvent, NewRoom, Preset};
+use hearth_store::Backend as _;
 use ruma::{OwnedEventId, OwnedRoomId, RoomOrAliasId};
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
@@ -165,7 +166,10 @@ impl Sim {
         room: &OwnedRoomId,
         event: &OwnedEventId,
     ) {
-        if self.nodes[at].is_partial(room).await {
+        let node = &self.nodes[at];
+        // It may have crashed right after.
+        let is_alive = node.store.snapshot().await.is_ok();
+        if is_alive && node.is_partial(room).await {
             self.provisional.insert(event.clone());
         }
         self.acknowledged.push((at, room.clone(), event.clone()));
