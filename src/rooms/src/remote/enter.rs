@@ -410,9 +410,10 @@ impl Rooms {
         let snapshot = self.snapshot().await?;
         let look = self.look(snapshot, site.room).await?;
         let look = look.ok_or(Error::NoSuchRoom)?;
-        let difference = self
+        let mut difference = self
             .difference_to(&look, (ids, None), look.head.state)
             .await?;
+        self.keep_leaves(&look, &mut difference).await?;
         drop(look);
         self.advance_by((site.room, None), &difference).await
     }

@@ -17,8 +17,10 @@ use hearth_ports::remote::RemoteError;
 use ruma::events::room::member::MembershipState;
 use ruma::{OwnedEventId, OwnedServerName, ServerName, UserId};
 
+use super::fetch::Difference;
 use super::import::Step;
 use super::intake::Site;
+use crate::read::Look;
 use crate::stage::Stage;
 use crate::stage::admit::{Intake, Taken, lookup, standing};
 use crate::{Error, Result, Rooms};
@@ -169,9 +171,10 @@ impl Rooms {
         let snapshot = self.snapshot().await?;
         let look = self.look(snapshot, site.room).await?;
         let look = look.ok_or(Error::NoSuchRoom)?;
-        let difference = self
+        let mut difference = self
             .difference_to(&look, (ids, last.as_ref()), row.state)
             .await?;
+        self.keep_leaves(&look, &mut difference).await?;
         drop(look);
         let create = ("m.room.create".to_owned(), String::new());
         if difference.unset.contains(&create) {
@@ -202,6 +205,45 @@ impl Rooms {
                 _ => return Ok(()),
             }
         }
+    }
+
+    /// Users of this server who left are not taken for joined by a server that has not heard of it: their leaves stand in
+    /// for the joins that they followed. Whoever gets to know both sides comes to the same.
+    pub(super) async fn keep_leaves(&self, look: &Look, difference: &mut Difference) -> Result<()> {
+        let members = difference.keys.iter().filter(|(kind, _)| kind == MEMBER);
+        for (_, user) in members {
+            let is_local = UserId::parse(user.as_str()).is_ok_and(|user| self.0.is_local(&user));
+            if !is_local {
+                continue;
+            }
+            let row = members::user_room(&*look.snapshot, user, look.room).await?;
+            let Some(row) = row.filter(|row| row.membership == MembershipState::Leave) else {
+                continue;
+            };
+            let found = timeline::event(&*look.snapshot, look.room, row.event).await?;
+            let Some((Some(_), leave)) = found else {
+                continue;
+            };
+            let is_own = look.pdu(&leave)?.sender() == user.as_str();
+            if leave.standing != Standing::Accepted || !is_own {
+                continue;
+            }
+            let before = look
+                .states()
+                .lookup(leave.state_before, MEMBER, user)
+                .await?;
+            let Some(before) = before else {
+                continue;
+            };
+            let before = timeline::event(&*look.snapshot, look.room, before).await?;
+            let mut ids = difference.set.iter_mut();
+            if let Some((_, before)) = before
+                && let Some(id) = ids.find(|id| **id == before.event_id)
+            {
+                *id = leave.event_id;
+            }
+        }
+        Ok(())
     }
 
     /// Our join, and where it stands in the room's history.
