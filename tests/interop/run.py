@@ -348,8 +348,13 @@ def part_encryption(world: World) -> None:
         fresh = User.login(other)
         fresh.upload_keys()
         eventually("a new device is told of", lambda: other.id in own.sync(1).get("device_lists", {}).get("changed", []))
-        found = own.call("POST", "v3/keys/query", {"device_keys": {other.id: []}})["device_keys"][other.id]
-        assert {other.device, fresh.device} <= found.keys(), found
+
+        def is_known() -> bool:
+            found = own.call("POST", "v3/keys/query", {"device_keys": {other.id: []}})["device_keys"][other.id]
+            return {other.device, fresh.device} <= found.keys()
+
+        # It is told of when it logs in, and its keys are a moment later.
+        eventually("the new device's keys", is_known)
         chat(own, other, room, 2)
 
 
