@@ -165,10 +165,13 @@ impl Intakes {
     /// The right to wait until there is space for a transaction of a server; `None` if another one of it, or too many of
     /// all, are waiting.
     pub(super) fn held_up<'a>(&'a self, origin: &'a ServerName) -> Option<HeldUp<'a>> {
-        let mut board = self.board();
-        let has_place = board.held_up.len() < HELD_UP_MAX;
+        let has_place = {
+            let mut board = self.board();
+            board.held_up.len() < HELD_UP_MAX && board.held_up.insert(origin.to_owned())
+        };
         let intakes = self;
-        (has_place && board.held_up.insert(origin.to_owned())).then_some(HeldUp { intakes, origin })
+        // Made only where there is a place: dropping it gives that back, which takes the lock.
+        has_place.then(|| HeldUp { intakes, origin })
     }
 
     /// Ends when an event has left an inbox.
@@ -321,6 +324,30 @@ mod tests {
         intakes.remove(RoomNo(0), (Position(1), 0), "evil");
         assert!(!intakes.is_full(RoomNo(rooms), &evil, 0));
         assert!(intakes.is_full(RoomNo(rooms), &evil, 1));
+    }
+
+    #[test]
+    fn s06_one_transaction_of_a_server_waits_for_space_and_not_too_many_of_all() {
+        let intakes = std::sync::Arc::new(Intakes::default());
+        let (told, done) = std::sync::mpsc::channel();
+        // In a thread of its own: should it wait for itself, the test does not.
+        std::thread::spawn(move || {
+            let names: Vec<_> = (0..HELD_UP_MAX).map(|n| server(&format!("s{n}"))).collect();
+            let first = intakes.held_up(&names[0]);
+            let second = intakes.held_up(&names[0]).is_some();
+            let others: Vec<_> = names[1..]
+                .iter()
+                .map(|name| intakes.held_up(name))
+                .collect();
+            let more = server("more");
+            let is_full = intakes.held_up(&more).is_none();
+            let all = first.is_some() && others.iter().all(Option::is_some);
+            drop(first);
+            let again = intakes.held_up(&names[0]).is_some();
+            told.send((second, all, is_full, again)).unwrap();
+        });
+        let told = done.recv_timeout(std::time::Duration::from_secs(5));
+        assert_eq!(told, Ok((false, true, true, true)));
     }
 
     #[tokio::test]
