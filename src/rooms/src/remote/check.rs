@@ -84,9 +84,7 @@ impl Rooms {
         }
         checked
     }
-}
 
-impl Rooms {
     /// Has the keys for more than a part of events at hand: slow servers are waited for together, and not once for each
     /// part.
     pub(super) async fn gather_keys(
