@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use bytes::Bytes;
 use hearth_ports::BoxFuture;
 use hearth_ports::remote::{
     AliasAnswer, At, Children, Direction, FoundAt, Invite, JoinAnswer, MakeMember, MemberKind,
@@ -145,9 +146,17 @@ struct StateIdsBody {
 }
 
 #[derive(Deserialize)]
-struct StateBody {
-    pdus: Vec<Untrusted>,
-    auth_chain: Vec<Untrusted>,
+struct StateBody<'a> {
+    #[serde(borrow)]
+    pdus: Vec<&'a RawValue>,
+    #[serde(borrow)]
+    auth_chain: Vec<&'a RawValue>,
+}
+
+/// The texts of events as parts of the answer that they are in.
+fn parts(body: &Bytes, events: &[&RawValue]) -> Vec<Bytes> {
+    let part = |event: &&RawValue| body.slice_ref(event.get().as_bytes());
+    events.iter().map(part).collect()
 }
 
 #[derive(Deserialize)]
@@ -336,10 +345,13 @@ impl Remote for Client {
     ) -> BoxFuture<'a, RemoteResult<StateEvents>> {
         Box::pin(async move {
             let uri = at_event("state", room_id, event_id);
-            let body: StateBody = self.asked(server, large(Ask::get(uri))).await?;
+            let answer = self.ask(server, large(Ask::get(uri))).await;
+            let body = answer.map_err(remote_error)?.body;
+            let read: StateBody<'_> = serde_json::from_slice(&body)
+                .map_err(|error| RemoteError::Malformed(error.to_string()))?;
             Ok(StateEvents {
-                state: body.pdus,
-                auth_chain: body.auth_chain,
+                state: parts(&body, &read.pdus),
+                auth_chain: parts(&body, &read.auth_chain),
             })
         })
     }

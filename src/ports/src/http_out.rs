@@ -4,7 +4,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use http_body::Body as _;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full};
 
@@ -91,10 +92,17 @@ pub struct OutResponse {
 impl OutResponse {
     /// The whole body: no larger than the request allowed.
     pub async fn bytes(self) -> Result<Bytes, OutError> {
-        match self.response.into_body().collect().await {
-            Ok(collected) => Ok(collected.to_bytes()),
-            Err(error) => Err(OutError::from_body(error)),
+        let mut body = self.response.into_body();
+        // What `collect` gives is the parts, and they and the whole take twice the memory of a large body.
+        let expected = usize::try_from(body.size_hint().lower()).unwrap_or(0);
+        let mut whole = BytesMut::with_capacity(expected);
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(OutError::from_body)?;
+            if let Ok(data) = frame.into_data() {
+                whole.extend_from_slice(&data);
+            }
         }
+        Ok(whole.freeze())
     }
 }
 

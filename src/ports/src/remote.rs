@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use ruma::{
     EventId, OwnedEventId, OwnedRoomId, OwnedServerName, RoomAliasId, RoomId, ServerName, UserId,
 };
@@ -243,13 +244,13 @@ pub struct StateIds {
     pub auth_chain: Vec<OwnedEventId>,
 }
 
-/// A state by its events.
+/// A state by its events: each the text of a JSON value, and all of them parts of the answer, which may be large.
 #[derive(Clone, Debug, Default)]
 pub struct StateEvents {
     /// The state.
-    pub state: Vec<Untrusted>,
+    pub state: Vec<Bytes>,
     /// Its auth chain.
-    pub auth_chain: Vec<Untrusted>,
+    pub auth_chain: Vec<Bytes>,
 }
 
 /// Which events are missing.

@@ -237,6 +237,15 @@ impl Node {
         place.map(|_| row.standing)
     }
 
+    /// An event as it is kept, if it is.
+    pub(crate) async fn text(&self, event_id: &EventId) -> Option<String> {
+        let snapshot = self.store.snapshot().await.unwrap();
+        let found = timeline::find(&*snapshot, event_id).await.unwrap()?;
+        let event = timeline::event(&*snapshot, found.room, found.event).await;
+        let (_, row) = event.unwrap()?;
+        Some(String::from_utf8_lossy(&row.json).into_owned())
+    }
+
     /// Every invariant of the store that does not hold.
     pub async fn problems(&self) -> Vec<String> {
         let snapshot = self.store.snapshot().await.unwrap();

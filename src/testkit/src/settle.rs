@@ -126,13 +126,20 @@ impl Sim {
                 .map(|((_, at), residence)| (*at, &residence.state))
                 .collect();
             let agreeing = |state| of_room.iter().filter(|(_, other)| *other == state).count();
-            let Some((one, most)) = of_room.iter().max_by_key(|(_, state)| agreeing(*state)) else {
-                continue;
-            };
+            let most = of_room.iter().map(|(_, state)| agreeing(*state)).max();
+            // Where as many hold one thing as another, those are left out whom the others hold to be out.
             let mut lonely = Vec::new();
-            for (at, _) in of_room.iter().filter(|(_, state)| state != most) {
-                if self.nodes[*one].holds_out(&self.nodes[*at], room).await {
-                    lonely.push(*at);
+            for (one, of_one) in of_room
+                .iter()
+                .filter(|(_, state)| Some(agreeing(*state)) == most)
+            {
+                for (at, _) in of_room.iter().filter(|(_, state)| state != of_one) {
+                    if self.nodes[*one].holds_out(&self.nodes[*at], room).await {
+                        lonely.push(*at);
+                    }
+                }
+                if !lonely.is_empty() {
+                    break;
                 }
             }
             for at in lonely {
@@ -179,15 +186,35 @@ impl Sim {
         let of_one = self.nodes[one].state(room).await.unwrap_or_default();
         let of_other = self.nodes[other].state(room).await.unwrap_or_default();
         let keys: BTreeSet<_> = of_one.keys().chain(of_other.keys()).collect();
-        let differing: Vec<_> = keys
-            .into_iter()
-            .filter(|key| of_one.get(*key) != of_other.get(*key))
-            .map(|key| (key, of_one.get(key), of_other.get(key)))
-            .collect();
+        let mut differing = Vec::new();
+        for key in keys {
+            let (here, there) = (of_one.get(key), of_other.get(key));
+            if here != there {
+                let mut said = Vec::new();
+                for event in [here, there].into_iter().flatten() {
+                    said.push(self.described(event, (one, other)).await);
+                }
+                differing.push(format!("{key:?}: {}", said.join(" or ")));
+            }
+        }
         format!(
             "{}: {one} and {other} differ: {differing:?}",
             self.short(room)
         )
+    }
+
+    /// An event as one of two servers has it, and how it stands on each.
+    async fn described(&self, event: &str, (one, other): (usize, usize)) -> String {
+        let Ok(event) = OwnedEventId::try_from(event) else {
+            return event.to_owned();
+        };
+        let (one, other) = (&self.nodes[one], &self.nodes[other]);
+        let text = match one.text(&event).await {
+            Some(text) => Some(text),
+            None => other.text(&event).await,
+        };
+        let (here, there) = (one.standing(&event).await, other.standing(&event).await);
+        format!("{event} {} ({here:?}, {there:?})", text.unwrap_or_default())
     }
 
     /// Messages to devices that did not come, came twice or in another order. All clients ask for news first.

@@ -1,9 +1,8 @@
 //! What a server that was out of reach is told: of each room that it shares the newest event, from which it finds the
-//! others.
+//! others; and where history is missing, also the newest one below, from which the one above may not lead to it.
 
 use hearth_data::append::Standing;
-use hearth_data::federation;
-use hearth_data::{RoomNo, rooms, timeline};
+use hearth_data::{Place, RoomNo, federation, gaps, rooms, timeline};
 use hearth_store::{Position, Snapshot};
 use ruma::ServerName;
 
@@ -18,8 +17,8 @@ const ROOMS_PAGE: usize = 256;
 const EVENTS_MAX: usize = 256;
 const EVENTS_PAGE: usize = 32;
 
-/// The newest event of a user of this server in each room that `server` shares, or has left, above a position. In the
-/// order of positions.
+/// The newest event of a user of this server in each room that `server` shares, or has left, above a position; where that
+/// room has gaps, the newest above and below each. In the order of positions.
 pub(super) async fn newest(
     snapshot: &dyn Snapshot,
     server: &ServerName,
@@ -32,11 +31,10 @@ pub(super) async fn newest(
         let page =
             federation::rooms_of_server(snapshot, server.as_str(), after, ROOMS_PAGE).await?;
         for (room, joined) in &page {
-            let found = match joined {
-                0 => left(snapshot, server, *room, cursor).await?,
-                _ => of_room(snapshot, own, *room, cursor).await?,
-            };
-            newest.extend(found);
+            match joined {
+                0 => newest.extend(left(snapshot, server, *room, cursor).await?),
+                _ => newest.extend(of_room(snapshot, own, *room, cursor).await?),
+            }
         }
         match page.last() {
             Some((last, _)) if page.len() == ROOMS_PAGE => after = *last,
@@ -74,23 +72,34 @@ async fn of_room(
     own: &ServerName,
     room: RoomNo,
     cursor: Position,
-) -> Result<Option<Queued>> {
+) -> Result<Vec<Queued>> {
+    let mut newest = Vec::new();
     let head = rooms::head(snapshot, room).await?;
     if head.is_none_or(|head| head.position <= cursor) {
-        return Ok(None);
+        return Ok(newest);
     }
+    let gaps = gaps::all(snapshot, room).await?;
+    // The gaps below what was found; all if nothing was.
+    let mut gaps: Vec<Place> = gaps.into_iter().map(|(above, _)| above).collect();
     let mut upto = snapshot.position();
     for _ in 0..EVENTS_MAX / EVENTS_PAGE {
         let page = timeline::visible_since(snapshot, room, cursor, upto, EVENTS_PAGE).await?;
         for (position, placed) in &page {
-            let is_own = Brief::read(&placed.row.json)
-                .is_some_and(|brief| brief.server() == Some(own.as_str()));
-            if is_own && placed.row.standing == Standing::Accepted {
-                return Ok(Some(Queued {
+            let is_next = newest.is_empty() || gaps.last().is_some_and(|gap| placed.place < *gap);
+            let is_own = || {
+                Brief::read(&placed.row.json)
+                    .is_some_and(|brief| brief.server() == Some(own.as_str()))
+            };
+            if is_next && placed.row.standing == Standing::Accepted && is_own() {
+                newest.push(Queued {
                     at: *position,
                     room,
                     event: placed.row.event,
-                }));
+                });
+                gaps.retain(|gap| *gap <= placed.place);
+                if gaps.is_empty() {
+                    return Ok(newest);
+                }
             }
         }
         match page.last() {
@@ -100,5 +109,5 @@ async fn of_room(
             _ => break,
         }
     }
-    Ok(None)
+    Ok(newest)
 }

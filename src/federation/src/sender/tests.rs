@@ -4,11 +4,12 @@ use std::time::Duration;
 use hearth_data::append::{EventRow, Standing};
 use hearth_data::changes::{Change, record};
 use hearth_data::federation::{destination, outbox, put_edu};
+use hearth_data::gaps::GapRow;
 use hearth_data::rooms::RoomHead;
 use hearth_data::row::Json;
 use hearth_data::tables as t;
 use hearth_data::timeline::Whereabouts;
-use hearth_data::{EventNo, Place, RoomNo, StateId};
+use hearth_data::{EventNo, Place, RoomNo, StateId, gaps};
 use hearth_ports::BoxFuture;
 use hearth_store::{Batch, MemoryBackend};
 use hearth_types::ManualClock;
@@ -298,6 +299,36 @@ async fn a_server_that_was_away_gets_the_newest_event_of_each_room_when_it_shows
     assert!(last.len() <= 24, "{last:?}");
     let snapshot = house.store().snapshot().await.unwrap();
     assert_eq!(destination(&*snapshot, "b:1").await.unwrap(), None);
+    house.stop(shutdown, tasks).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_was_away_hears_of_a_leave_that_is_not_before_the_join_after_it() {
+    let house = House::new();
+    house.members(1, &[("b:1", 1)]).await;
+    let (sender, shutdown, tasks) = house.start();
+    house.settle().await;
+    house.status.store(0, Ordering::SeqCst);
+    for number in [1, 2, 3, 4] {
+        house.event(1, number, "@a:here.example").await;
+    }
+    house.settle().await;
+    let tried = house.here.others.seen().len();
+    let mut batch = Batch::new();
+    let row = GapRow {
+        next: Place(2),
+        floor: Place(2),
+        awaited: Vec::new(),
+    };
+    gaps::put(&mut batch, RoomNo(1), Place(3), &row);
+    house.store().commit(batch).await.unwrap();
+    house.status.store(200, Ordering::SeqCst);
+    house.clock().advance(Duration::from_millis(3_500));
+    sender.alive(&name("b:1"));
+    house.settle().await;
+    let seen = house.here.others.seen();
+    let last: Vec<u64> = seen[tried..].iter().flat_map(numbers).collect();
+    assert!(last.ends_with(&[2, 4]), "{last:?}");
     house.stop(shutdown, tasks).await;
 }
 

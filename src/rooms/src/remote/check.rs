@@ -38,11 +38,20 @@ impl Rooms {
     /// Checks events of one room; those that pass, in their order.
     pub(crate) async fn verified(
         &self,
-        (version, room_id): (RoomVersion, &RoomId),
+        place: (RoomVersion, &RoomId),
         events: &[Untrusted],
     ) -> Vec<Pdu> {
         let texts: Vec<&[u8]> = events.iter().map(|event| event.get().as_bytes()).collect();
-        let checked = self.check((version, room_id), &texts, KeySource::Network);
+        self.verified_texts(place, &texts).await
+    }
+
+    /// The same of their texts.
+    pub(super) async fn verified_texts(
+        &self,
+        place: (RoomVersion, &RoomId),
+        texts: &[&[u8]],
+    ) -> Vec<Pdu> {
+        let checked = self.check(place, texts, KeySource::Network);
         let mut seen = HashSet::new();
         checked
             .await

@@ -3,11 +3,12 @@
 
 use std::collections::HashSet;
 
+use bytes::Bytes;
 use futures_util::future::join_all;
 use hearth_data::timeline::{self, Whereabouts};
 use hearth_data::{EventNo, StateId, partial, rooms};
 use hearth_event::{Pdu, create_event_id};
-use hearth_ports::remote::{MissingEvents, RemoteError, StateIds, Untrusted};
+use hearth_ports::remote::{MissingEvents, RemoteError, StateIds};
 use ruma::{EventId, OwnedEventId, OwnedServerName, ServerName};
 
 use super::check::{Along, KeySource, PART, in_order};
@@ -368,8 +369,9 @@ impl Rooms {
         if state.len() + auth_chain.len() > STATE_EVENTS_MAX {
             return Err(RemoteError::Malformed("a state of too many events".to_owned()).into());
         }
-        let all: Vec<OwnedEventId> = auth_chain.iter().chain(&state).cloned().collect();
-        let unknown = self.unknown(site, &all).await?;
+        let mut unknown = self.unknown(site, &auth_chain).await?;
+        drop(auth_chain);
+        unknown.extend(self.unknown(site, &state).await?);
         let few = match unknown.len() {
             0..=ONE_BY_ONE_MAX => self.fetch_events(site, server, &unknown).await?,
             _ => Vec::new(),
@@ -383,7 +385,7 @@ impl Rooms {
         let mut events = answer.auth_chain;
         events.extend(answer.state);
         let wanted = unknown.into_iter().collect();
-        self.keep_in_parts(site, events, &wanted).await?;
+        self.keep_in_parts(site, &events, &wanted).await?;
         Ok(state)
     }
 
@@ -392,25 +394,20 @@ impl Rooms {
     async fn keep_in_parts(
         &self,
         site: &Site,
-        events: Vec<Untrusted>,
+        events: &[Bytes],
         wanted: &HashSet<OwnedEventId>,
     ) -> Result<()> {
         let place = (site.version, &*site.room_id);
-        let texts: Vec<&[u8]> = events.iter().map(|event| event.get().as_bytes()).collect();
+        let texts: Vec<&[u8]> = events.iter().map(|event| &event[..]).collect();
         self.gather_keys(site.version, &texts, KeySource::Network)
             .await;
-        let mut events = events.into_iter();
         let mut early = Vec::new();
-        loop {
-            let part: Vec<Untrusted> = events.by_ref().take(PART).collect();
-            if part.is_empty() {
-                return self.keep_outliers(site, early).await;
-            }
-            let mut checked = self.verified(place, &part).await;
-            drop(part);
+        for part in texts.chunks(PART) {
+            let mut checked = self.verified_texts(place, part).await;
             checked.retain(|event| wanted.contains(event.event_id()));
             early.extend(self.try_outliers(site, checked).await?);
         }
+        self.keep_outliers(site, early).await
     }
 
     /// Keeps checked events as outliers, auth events first. What lacks its own auth events is left out.
