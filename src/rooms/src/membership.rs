@@ -15,6 +15,7 @@ use serde_json::value::RawValue;
 
 use crate::queue::submit;
 use crate::read::list;
+use crate::remote::outsiders::pending;
 use crate::restricted::{authoriser, fulfils_condition};
 use crate::stage::{Intent, Stage};
 use crate::{Error, Result, Rider, Rooms, content};
@@ -286,6 +287,18 @@ impl Rooms {
         Ok(())
     }
 
+    /// Whether the current state says anything of a user's membership. The server of whoever invited her may have got no
+    /// answer, and have forgotten the invite that is shown to her here.
+    async fn is_mentioned(&self, room: RoomNo, user: &UserId) -> Result<bool> {
+        let snapshot = self.snapshot().await?;
+        let Some(look) = self.look(snapshot, room).await? else {
+            return Ok(false);
+        };
+        let states = look.states();
+        let found = states.lookup(look.head.state, "m.room.member", user.as_str());
+        Ok(found.await?.is_some())
+    }
+
     /// A change that is decided here.
     pub(crate) async fn change_here(&self, room: RoomNo, ask: MemberAsk) -> Result<()> {
         submit(&self.0, room, Intent::Member(Box::new(ask)), Rider::new()).await?;
@@ -302,14 +315,17 @@ impl Rooms {
             Action::Invite { .. } if !self.0.is_local(&ask.target) => {
                 return self.invite_over(room, &ask, rider).await;
             }
-            Action::Leave if !self.is_here(room).await? => {
+            Action::Leave => {
                 let snapshot = self.snapshot().await?;
-                if let Some(room_id) =
-                    crate::remote::outsiders::pending_elsewhere(&*snapshot, room, &ask.target)
-                        .await?
-                {
-                    drop(snapshot);
-                    return self.enter_over(&room_id, &ask, &[]).await;
+                let pending = pending(&*snapshot, room, &ask.target).await?;
+                drop(snapshot);
+                if let Some(room_id) = pending {
+                    if !self.is_here(room).await? {
+                        return self.enter_over(&room_id, &ask, &[]).await;
+                    }
+                    if !self.is_mentioned(room, &ask.target).await? {
+                        return self.leave_alone(&room_id, &ask).await;
+                    }
                 }
             }
             _ => {}

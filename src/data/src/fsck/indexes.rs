@@ -7,6 +7,7 @@ use crate::changes::Change;
 use crate::members::UserRoomRow;
 use crate::relations::{RelationRow, ThreadRow};
 use crate::tables as t;
+use crate::timeline::Whereabouts;
 use crate::{EventNo, Place, Result, RoomNo};
 
 /// The relation that makes a thread.
@@ -185,8 +186,13 @@ impl Check<'_> {
             let member = self.row(&t::MEMBERS, &(room, user.to_owned())).await?;
             let same = match member {
                 Some(member) => member.event == row.event && member.membership == row.membership,
-                // Resolution took her out of the state.
-                None => row.membership == MembershipState::Leave,
+                // Resolution took her out of the state; or whoever invited her has forgotten it, having got no answer.
+                None => {
+                    let whereabouts = self.row(&t::WHEREABOUTS, &(room, row.event)).await?;
+                    let is_outlier = matches!(whereabouts, Some(Whereabouts::Outlier));
+                    row.membership == MembershipState::Leave
+                        || is_outlier && row.membership == MembershipState::Invite
+                }
             };
             self.hold(same, Invariant::UserRooms, || {
                 format!("{at}: the member row is missing or another")

@@ -318,19 +318,18 @@ impl Sender {
         let Some(brief) = Brief::read(&row.json) else {
             return Ok(());
         };
-        match from {
-            Some(from) => {
-                to.remove(from);
-            }
-            None if brief.server() != Some(self.server_name().as_str()) => return Ok(()),
-            None => {}
+        if from.is_none() && brief.server() != Some(self.server_name().as_str()) {
+            return Ok(());
         }
-        // Also to whose invite is taken back or knock is refused; an invite is told otherwise. And to who joins or leaves by
-        // way of us: the answer to its server may have been lost.
+        // Also to whose invite is taken back or knock is refused; an invite is told otherwise.
         if let Some(server) = brief.member_server()
             && !is_invite(&row.json)
         {
             to.insert(server.to_owned());
+        }
+        // Whoever asked us to send it on has it.
+        if let Some(from) = from {
+            to.remove(from);
         }
         for server in to {
             if let Ok(server) = <&ServerName>::try_from(server.as_str()) {

@@ -14,7 +14,7 @@ use crate::{Result, Rooms, content};
 
 impl Rooms {
     /// Ends an invite or a knock for the user alone.
-    pub(super) async fn leave_alone(&self, room_id: &RoomId, ask: &MemberAsk) -> Result<()> {
+    pub(crate) async fn leave_alone(&self, room_id: &RoomId, ask: &MemberAsk) -> Result<()> {
         let room = self.number(room_id).await?;
         let step = Step::Outside {
             user: ask.target.clone(),

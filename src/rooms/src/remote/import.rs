@@ -259,6 +259,13 @@ impl Stage<'_> {
         }))
     }
 
+    /// Whether the current state says anything of a user's membership.
+    async fn mentions(&self, user: &OwnedUserId) -> Result<bool> {
+        let view = self.writer.view();
+        let found = view.lookup(self.state(), "m.room.member", user.as_str());
+        Ok(found.await?.is_some())
+    }
+
     async fn outside(
         &mut self,
         user: &OwnedUserId,
@@ -266,8 +273,10 @@ impl Stage<'_> {
     ) -> Result<Taken> {
         let room = self.room();
         let before = self.user_room(user.as_str()).await?;
-        if self.batch.head.joined_local > 0 {
-            // Somebody's join was first: the room itself says now who is in it.
+        let is_leave = *membership == MembershipState::Leave;
+        if self.batch.head.joined_local > 0 && !(is_leave && !self.mentions(user).await?) {
+            // Somebody's join was first: the room itself says now who is in it. If it says nothing of an invite, that can
+            // still be declined.
             return Ok(Taken::Done);
         }
         let number = match event {

@@ -371,6 +371,11 @@ impl Rooms {
                 Err(error) => {
                     let event_id = row.pdu.event_id();
                     tracing::debug!(event.id = %event_id, error = error.chain(), "nothing fetched");
+                    if error.is_kept_from_us()
+                        && let Fate::Lacks(Lack::Events(kept)) = decided
+                    {
+                        decided = Fate::Lacks(Lack::Kept(kept));
+                    }
                 }
             }
         }

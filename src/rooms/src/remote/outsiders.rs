@@ -46,8 +46,8 @@ pub(crate) async fn invite_state(
     Ok(events.map(client::federation).collect())
 }
 
-/// The id of a room in which nobody of this server is, where a user is invited or knocks.
-pub(crate) async fn pending_elsewhere(
+/// The id of a room, if a user is invited there or knocks.
+pub(crate) async fn pending(
     snapshot: &dyn hearth_store::Snapshot,
     room: RoomNo,
     user: &UserId,

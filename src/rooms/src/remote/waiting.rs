@@ -24,6 +24,8 @@ pub(crate) enum Lack {
     Keys,
     /// These events.
     Events(Vec<OwnedEventId>),
+    /// These events, which others keep from us: they say that we are not in the room.
+    Kept(Vec<OwnedEventId>),
     /// The signature of the room's policy server.
     Policy,
     /// Nothing: it was this server that failed.
@@ -92,7 +94,7 @@ impl Waiting {
         let (tries, due, is_fetching) = before.map_or((0, now, false), |entry| {
             (entry.tries, entry.due, entry.is_fetching)
         });
-        if let Lack::Events(ids) = &parked.lack {
+        if let Lack::Events(ids) | Lack::Kept(ids) = &parked.lack {
             for id in ids {
                 self.by_lack.entry(id.clone()).or_default().insert(key);
             }
@@ -125,7 +127,7 @@ impl Waiting {
     fn remove(&mut self, key: InboxKey) -> Option<Entry> {
         let entry = self.rows.remove(&key)?;
         self.ready.remove(&key);
-        if let Lack::Events(ids) = &entry.parked.lack {
+        if let Lack::Events(ids) | Lack::Kept(ids) = &entry.parked.lack {
             for id in ids {
                 forget(&mut self.by_lack, id, key);
             }
@@ -219,7 +221,8 @@ impl Waiting {
     }
 
     /// Whether all that an event lacks waits itself, sent by the same server, and it is tried for these first. What
-    /// another server sent is not relied upon: it would be that one's to hold it up.
+    /// another server sent is not relied upon: it would be that one's to hold it up. Nor is what lacks events that are kept
+    /// from us: one after it may be what made us leave, which is decided upon without them.
     fn waits_for_another(&self, entry: &Entry) -> bool {
         let parked = &entry.parked;
         let Lack::Events(ids) = &parked.lack else {
@@ -230,7 +233,8 @@ impl Waiting {
             rows.any(|key| {
                 self.rows.get(key).is_some_and(|other| {
                     let is_first = other.tries == 0 || entry.tries > 0;
-                    is_first && other.parked.origin == parked.origin
+                    let is_hopeful = !matches!(other.parked.lack, Lack::Kept(_));
+                    is_first && is_hopeful && other.parked.origin == parked.origin
                 })
             })
         })

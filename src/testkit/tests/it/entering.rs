@@ -5,7 +5,7 @@ use std::time::Duration;
 use hearth_ports::History;
 use hearth_ports::remote::{At, Direction};
 use hearth_rooms::{Error, HierarchyQuery, InitialState, NewRoom, NewState, Preset, TargetChange};
-use hearth_testkit::{Sim, Weights};
+use hearth_testkit::{Faults, Sim, Weights};
 use ruma::events::room::member::MembershipState;
 use ruma::{OwnedRoomId, OwnedServerName, RoomOrAliasId};
 use serde_json::value::{RawValue, to_raw_value};
@@ -123,6 +123,34 @@ async fn who_is_let_in_by_another_server_joins_a_room_that_her_own_is_in_already
     sim.nodes[0].rooms.leave(&bob, &room, None).await.unwrap();
     tokio::time::sleep(SOON).await;
     join_over(&sim, 0, "bob", &room, &[0]).await.unwrap();
+    all_is_well(&mut sim).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_invite_of_which_its_sender_got_no_answer_can_be_declined_in_a_room_that_was_joined_since()
+ {
+    let mut sim = Sim::new(23, (2, 0), Weights::CALM).await;
+    let room = public_room(&mut sim, 1, None).await;
+    // They know each other's keys.
+    let club = public_room(&mut sim, 1, None).await;
+    join_over(&sim, 0, "ann", &club, &[1]).await.unwrap();
+    sim.net.set_faults(Faults {
+        unanswered: 1_000,
+        ..Faults::default()
+    });
+    let bob = sim.nodes[0].user("bob");
+    let (host, change) = (&sim.nodes[1], (TargetChange::Invite, &*bob));
+    let by = host.user("ann");
+    let invited = host.rooms.change_other(&by, &room, change, None);
+    assert!(matches!(invited.await, Err(Error::Remote(_))));
+    sim.net.heal();
+    join_over(&sim, 0, "ann", &room, &[1]).await.unwrap();
+    let told = sim.nodes[0].told_membership(&bob, &room).await;
+    assert_eq!(told, Some(MembershipState::Invite));
+    assert_eq!(sim.nodes[0].problems().await, Vec::<String>::new());
+    sim.nodes[0].rooms.leave(&bob, &room, None).await.unwrap();
+    let told = sim.nodes[0].told_membership(&bob, &room).await;
+    assert_eq!(told, Some(MembershipState::Leave));
     all_is_well(&mut sim).await;
 }
 

@@ -36,6 +36,32 @@ fn what_arrives_makes_those_ready_that_lack_it_and_those_that_lack_these() {
 }
 
 #[test]
+fn what_lacks_something_that_is_kept_from_us_holds_up_nothing_after_it() {
+    let now = Instant::now();
+    let mut waiting = Waiting::default();
+    let far = "far".try_into().unwrap();
+    waiting.park(key(1), parked("far", "a", &["x"]), now);
+    waiting.park(key(2), parked("far", "b", &["a"]), now);
+    for number in [1, 2] {
+        assert_eq!(
+            waiting.next_fetch(now).map(|(key, _)| key),
+            Some(key(number))
+        );
+        waiting.fetched_in_vain(key(number), now);
+        waiting.end_fetch(key(number), &far);
+    }
+    let later = now + RETRY;
+    assert_eq!(waiting.next_fetch(later).map(|(key, _)| key), Some(key(1)));
+    let mut kept = parked("far", "a", &[]);
+    kept.lack = Lack::Kept(vec![id("x")]);
+    waiting.park(key(1), kept, later);
+    waiting.fetched_in_vain(key(1), later);
+    waiting.end_fetch(key(1), &far);
+    assert_eq!(waiting.next_fetch(later).map(|(key, _)| key), Some(key(2)));
+    assert!(waiting.arrived(&id("x")));
+}
+
+#[test]
 fn one_server_has_one_event_fetched_for_at_a_time_and_another_does_not_wait_for_it() {
     let now = Instant::now();
     let mut waiting = Waiting::default();
