@@ -372,15 +372,16 @@ impl Rooms {
         let mut unknown = self.unknown(site, &auth_chain).await?;
         drop(auth_chain);
         unknown.extend(self.unknown(site, &state).await?);
-        let few = match unknown.len() {
-            0..=ONE_BY_ONE_MAX => self.fetch_events(site, server, &unknown).await?,
-            _ => Vec::new(),
-        };
-        if unknown.is_empty() || !few.is_empty() {
+        if unknown.len() <= ONE_BY_ONE_MAX {
+            let few = self.fetch_events(site, server, &unknown).await?;
             self.keep_outliers(site, few).await?;
+            unknown = self.unknown(site, &unknown).await?;
+        }
+        if unknown.is_empty() {
             return Ok(state);
         }
-        // It is for more than a few, or for a server that is told of no single event.
+        // It is for more than a few, or for what the server does not tell of by itself: a state without that would be
+        // another one.
         let answer = self.remote().state(server, &site.room_id, event_id).await?;
         let mut events = answer.auth_chain;
         events.extend(answer.state);

@@ -5,12 +5,12 @@ use std::collections::{BTreeSet, HashMap};
 use std::pin::pin;
 use std::time::Duration;
 
-use hearth_data::append::{EventRow, Standing};
+use hearth_data::append::{Admitted, EventRow, Standing, promote};
 use hearth_data::members::{self, THIS_COMMIT};
 use hearth_data::partial::{self, PartialRow};
 use hearth_data::rooms::Extremity;
 use hearth_data::tables::TIMELINE;
-use hearth_data::timeline::Placed;
+use hearth_data::timeline::{Placed, Whereabouts};
 use hearth_data::{EventNo, Place, RoomNo, StateId, timeline};
 use hearth_event::{Grounds, Pdu, admit};
 use hearth_ports::remote::RemoteError;
@@ -21,8 +21,9 @@ use super::fetch::Difference;
 use super::import::Step;
 use super::intake::Site;
 use crate::read::Look;
-use crate::stage::Stage;
+use crate::relate::Relating;
 use crate::stage::admit::{Intake, Taken, lookup, standing};
+use crate::stage::{Stage, StagedEvent};
 use crate::{Error, Result, Rooms};
 
 /// How long a room waits before the rest of its state is asked for again; doubles up to an hour.
@@ -52,6 +53,8 @@ pub(crate) struct Whole {
     /// Servers that had members in the room, be it for a while, without being said to be in it: they may have missed
     /// what others were told.
     pub(crate) unsaid: BTreeSet<String>,
+    /// Events that were refused and are accepted: they have gone to the end of the room's history.
+    pub(crate) moved: BTreeSet<OwnedEventId>,
 }
 
 impl Whole {
@@ -191,6 +194,7 @@ impl Rooms {
             state,
             from,
             unsaid: BTreeSet::new(),
+            moved: BTreeSet::new(),
         });
         for (_, user) in difference.keys.iter().filter(|(kind, _)| kind == MEMBER) {
             whole.note_member(row, self.server_name(), user);
@@ -432,6 +436,12 @@ impl Lift {
             _ => stage.state_after(&pdu, (before, was.event)).await?,
         };
         self.after.insert(was.event_id.clone(), after);
+        if (was.standing, standing) == (Standing::Rejected, Standing::Accepted) {
+            self.whole.moved.insert(was.event_id.clone());
+            return stage
+                .show_late(&pdu, (placed.place, &was), (before, after))
+                .await;
+        }
         assert!(was.position != THIS_COMMIT, "a row of the snapshot");
         let is_other = standing != was.standing;
         let now = EventRow {
@@ -455,12 +465,6 @@ impl Lift {
             )
             .await?;
             self.step_back(stage, &mut ends, &pdu).await?;
-        } else if is_other {
-            ends.push(Extremity {
-                event: now.event,
-                event_id: now.event_id,
-                state_after: after,
-            });
         }
         stage.batch.head.extremities = ends;
         Ok(())
@@ -481,7 +485,9 @@ impl Lift {
                 Some(state) => Some(state),
                 None => {
                     let found = stage.found(id).await?;
-                    let found = found.filter(|found| found.place.is_some_and(|at| at < place));
+                    let is_moved = self.whole.moved.contains(id);
+                    let is_done = |at| at < place || is_moved;
+                    let found = found.filter(|found| found.place.is_some_and(is_done));
                     found.map(|found| found.state_after)
                 }
             });
@@ -547,6 +553,43 @@ impl Stage<'_> {
             true => Standing::Accepted,
             false => Standing::Rejected,
         })
+    }
+
+    /// An event that was refused, and is not any more, is news: it goes to the end of the history.
+    async fn show_late(
+        &mut self,
+        pdu: &Pdu,
+        (place, was): (Place, &EventRow),
+        (before, after): (StateId, StateId),
+    ) -> Result<()> {
+        let relating = self.relating(pdu).await?;
+        let redaction = crate::relate::redaction(self, pdu).await?;
+        let admitted = Admitted {
+            pdu,
+            standing: Standing::Accepted,
+            state_before: before,
+            state_after: after,
+            current_state: self.state(),
+            replaces: &[],
+            txn: None,
+            member: None,
+            relates_to: relating.as_ref().map(Relating::row),
+        };
+        let row = crate::stage::staged_row(was.event, &admitted);
+        let was = (was.event, Whereabouts::Placed(place));
+        let place = promote(&mut self.batch, admitted, was);
+        self.note(StagedEvent {
+            place,
+            row,
+            pdu: pdu.clone(),
+        });
+        if let Some(relating) = relating {
+            self.stage_relating(relating, pdu, was.0, place);
+        }
+        if let Some(redaction) = redaction {
+            self.redact(redaction, was.0);
+        }
+        self.redact_late(pdu).await
     }
 
     /// How an event stands by the state before it; nothing if its auth events are not all here.

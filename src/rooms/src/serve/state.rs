@@ -1,8 +1,8 @@
 //! States and auth chains for other servers.
 
 use hearth_data::append::{EventRow, Standing};
-use hearth_data::timeline;
 use hearth_data::{EventNo, StateId};
+use hearth_data::{partial, timeline};
 use ruma::{EventId, RoomId, ServerName};
 
 use super::Peer;
@@ -124,11 +124,18 @@ impl Peer {
         Ok(row)
     }
 
-    /// An event of the room's history that the server may see.
+    /// An event of the room's history that the server may see. [`Error::NotYet`] while the state before it may be a part:
+    /// others would take it for the whole.
     pub(super) async fn placed(&self, event_id: &EventId) -> Result<EventRow> {
         let row = self.known(event_id).await?;
         if row.standing == Standing::Outlier {
             return Err(Error::NoSuchEvent);
+        }
+        if partial::partial(&*self.snapshot, self.room)
+            .await?
+            .is_some()
+        {
+            return Err(Error::NotYet);
         }
         let pdu = self.pdu(&row)?;
         match self.sees(&mut Eyes::default(), &row, &pdu).await? {
