@@ -46,7 +46,7 @@ pub(crate) enum Step {
         inbox: Option<InboxKey>,
     },
     /// The state is whole.
-    Whole(Box<super::partial::Whole>),
+    Whole(Box<super::lift::Whole>),
 }
 
 pub(crate) async fn step(stage: &mut Stage<'_>, step: &Step) -> Result<Taken> {
@@ -70,7 +70,7 @@ pub(crate) async fn step(stage: &mut Stage<'_>, step: &Step) -> Result<Taken> {
             let what = (membership, event.as_ref(), stripped_state.as_deref());
             stage.outside(user, what).await
         }
-        Step::Whole(whole) => super::partial::finish(stage, whole).await,
+        Step::Whole(whole) => super::lift::finish(stage, whole).await,
     }
 }
 

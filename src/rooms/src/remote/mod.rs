@@ -18,6 +18,7 @@ pub(crate) mod import;
 pub(crate) mod inboxes;
 pub(crate) mod intake;
 pub(crate) mod invite;
+pub(crate) mod lift;
 mod nobody;
 pub(crate) mod outsiders;
 pub(crate) mod partial;

@@ -7,7 +7,7 @@ use hearth_data::{EventNo, Place, StateId};
 use hearth_event::{AuthError, Pdu, Verdict};
 use ruma::{OwnedEventId, OwnedServerName};
 
-use crate::remote::partial::Whole;
+use crate::remote::lift::Whole;
 
 /// Something to be taken in.
 #[derive(Clone, Debug)]
