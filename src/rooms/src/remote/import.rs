@@ -274,7 +274,7 @@ impl Stage<'_> {
         let room = self.room();
         let before = self.user_room(user.as_str()).await?;
         let is_leave = *membership == MembershipState::Leave;
-        if self.batch.head.joined_local > 0 && !(is_leave && !self.mentions(user).await?) {
+        if self.batch.head.joined_local > 0 && (!is_leave || self.mentions(user).await?) {
             // Somebody's join was first: the room itself says now who is in it. If it says nothing of an invite, that can
             // still be declined.
             return Ok(Taken::Done);
