@@ -105,13 +105,19 @@ impl Rooms {
         if texts.len() <= PART {
             return;
         }
-        let mut wanted = HashSet::new();
+        // Of each key the latest time at which it is to be valid: a large room has few keys and many events.
+        let mut latest = HashMap::new();
         for text in texts {
             let event = Pdu::parse(version, text);
-            wanted.extend(event.iter().flat_map(wanted_keys));
+            for WantedKey { server, key_id, at } in event.iter().flat_map(wanted_keys) {
+                let known = latest.entry((server, key_id)).or_insert(at);
+                *known = at.max(*known);
+            }
             tokio::task::consume_budget().await;
         }
-        self.0.keys(wanted, source).await;
+        let wanted = latest.into_iter();
+        let wanted = wanted.map(|((server, key_id), at)| WantedKey { server, key_id, at });
+        self.0.keys(wanted.collect(), source).await;
     }
 }
 
