@@ -3,6 +3,8 @@
 //! One module for each domain: [`accounts`], [`e2ee`], [`rooms`], [`sync`]; and [`discovery`], what clients ask first. Knows no store and no data; a handler takes the
 //! handle of its domain, never the whole.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::FromRef;
 use hearth_accounts::Accounts;
@@ -22,7 +24,7 @@ pub mod sync;
 mod unparsed;
 
 /// The parts that the handlers ask. A handler takes the one or two that it uses.
-#[derive(Clone, FromRef)]
+#[derive(Clone)]
 pub struct Parts {
     /// Who asks, and how much.
     pub gate: Gate,
@@ -44,6 +46,32 @@ pub struct Parts {
     pub discovery: discovery::Discovery,
 }
 
+/// The parts as the router has them: each layer around a handler copies them for each request.
+#[derive(Clone)]
+struct Shared(Arc<Parts>);
+
+macro_rules! shared {
+    ($($part:ident: $type:ty,)*) => {
+        $(impl FromRef<Shared> for $type {
+            fn from_ref(shared: &Shared) -> Self {
+                shared.0.$part.clone()
+            }
+        })*
+    };
+}
+
+shared! {
+    gate: Gate,
+    accounts: Accounts,
+    e2ee: E2ee,
+    rooms: Rooms,
+    social: hearth_social::Social,
+    sync: hearth_sync::Sync,
+    federation: hearth_federation::Client,
+    media: Media,
+    discovery: discovery::Discovery,
+}
+
 /// All endpoints. Not generic over the state, so that the handlers are compiled here and not again in the binary.
 pub fn router(parts: Parts) -> Router {
     Router::new()
@@ -54,7 +82,7 @@ pub fn router(parts: Parts) -> Router {
         .merge(rooms::router())
         .merge(social::router())
         .merge(sync::router())
-        .with_state::<()>(parts)
+        .with_state::<()>(Shared(Arc::new(parts)))
 }
 
 /// What goes wrong between servers, as a client sees it.

@@ -155,10 +155,17 @@ impl PushEvent {
 
     /// The value at a dotted path; `\.` and `\\` stand for a dot and a backslash within a key.
     fn field(&self, path: &str) -> Option<&Value> {
-        let mut keys = split_path(path).into_iter();
-        let mut value = self.fields.get(&keys.next()?)?;
+        // Asked by each rule of each user.
+        if !path.contains('\\') {
+            return self.at(path.split('.'));
+        }
+        self.at(split_path(path).iter().map(String::as_str))
+    }
+
+    fn at<'a>(&self, mut keys: impl Iterator<Item = &'a str>) -> Option<&Value> {
+        let mut value = self.fields.get(keys.next()?)?;
         for key in keys {
-            value = value.as_object()?.get(&key)?;
+            value = value.as_object()?.get(key)?;
         }
         Some(value)
     }

@@ -1,6 +1,7 @@
 //! `hearth serve`: from an empty process to a server, and in order back.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
@@ -66,7 +67,7 @@ pub(crate) async fn serve(config: &Config) -> Result<()> {
     let routes = hearth_client_api::router(handles.client)
         .merge(hearth_federation_api::media_router(door, media))
         .merge(hearth_federation_api::router(handles.federation))
-        .layer(from_fn_with_state(stop.clone(), end_long_polls))
+        .layer(from_fn_with_state(Arc::new(stop.clone()), end_long_polls))
         .merge(web_client(&config.web));
     let addresses = server.addresses().doing("could not begin to serve")?;
     let servers = TaskTracker::new();
@@ -133,9 +134,10 @@ fn start_workers(house: &House) {
         .spawn(async move { social.run_acts(shutdown).await });
 }
 
-/// Whoever waits for news when the server is told to stop is sent away, to come back later.
+/// Whoever waits for news when the server is told to stop is sent away, to come back later. (A token is copied under a
+/// lock, and every request copies what its layers hold.)
 async fn end_long_polls(
-    State(stop): State<CancellationToken>,
+    State(stop): State<Arc<CancellationToken>>,
     request: Request,
     next: Next,
 ) -> Response {
