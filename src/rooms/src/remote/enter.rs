@@ -14,7 +14,7 @@ use hearth_ports::remote::{
 };
 use hearth_store::{Batch, Durability};
 use ruma::events::room::member::MembershipState;
-use ruma::{OwnedEventId, OwnedServerName, RoomAliasId, RoomId, ServerName, UserId};
+use ruma::{OwnedEventId, OwnedServerName, OwnedUserId, RoomAliasId, RoomId, ServerName, UserId};
 use serde_json::value::RawValue;
 
 use super::fetch::Difference;
@@ -271,7 +271,8 @@ impl Rooms {
         let mut all = chain;
         all.extend(state);
         self.keep_outliers(&site, all).await?;
-        self.advance_to(&site, ids).await?;
+        let mut gone = self.advance_to(&site, ids).await?;
+        gone.retain(|user| user != join.sender());
         let partial = answer
             .members_omitted
             .then(|| partial_row(&join, server, &answer.servers_in_room));
@@ -294,6 +295,7 @@ impl Rooms {
                 return Err(RemoteError::Malformed(why).into());
             }
         }
+        self.leave_again(room, gone).await;
         if is_partial {
             self.complete_later(room);
         }
@@ -405,17 +407,19 @@ impl Rooms {
         }
     }
 
-    /// Makes a state of known events the current one, in as many commits as it takes.
-    pub(crate) async fn advance_to(&self, site: &Site, ids: Vec<OwnedEventId>) -> Result<()> {
+    /// Makes a state of known events the current one, in as many commits as it takes. Answers which users of this server it
+    /// takes for joined who have left.
+    async fn advance_to(&self, site: &Site, ids: Vec<OwnedEventId>) -> Result<Vec<OwnedUserId>> {
         let snapshot = self.snapshot().await?;
         let look = self.look(snapshot, site.room).await?;
         let look = look.ok_or(Error::NoSuchRoom)?;
-        let mut difference = self
+        let difference = self
             .difference_to(&look, (ids, None), look.head.state)
             .await?;
-        self.keep_leaves(&look, &mut difference).await?;
+        let gone = self.gone(&look, &difference).await?;
         drop(look);
-        self.advance_by((site.room, None), &difference).await
+        self.advance_by((site.room, None), &difference).await?;
+        Ok(gone)
     }
 
     pub(crate) async fn advance_by(

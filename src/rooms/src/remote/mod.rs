@@ -14,6 +14,7 @@ pub(crate) mod backfill;
 pub(crate) mod check;
 pub(crate) mod enter;
 pub(crate) mod fetch;
+mod gone;
 pub(crate) mod import;
 pub(crate) mod inboxes;
 pub(crate) mod intake;

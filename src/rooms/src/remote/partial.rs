@@ -5,20 +5,15 @@ use std::collections::BTreeSet;
 use std::pin::pin;
 use std::time::Duration;
 
-use hearth_data::append::Standing;
-use hearth_data::members;
 use hearth_data::partial::{self, PartialRow};
 use hearth_data::{Place, RoomNo, timeline};
 use hearth_event::Pdu;
 use hearth_ports::remote::RemoteError;
-use ruma::events::room::member::MembershipState;
-use ruma::{OwnedEventId, OwnedServerName, ServerName, UserId};
+use ruma::{OwnedEventId, OwnedServerName, ServerName};
 
-use super::fetch::Difference;
 use super::import::Step;
 use super::intake::Site;
 use super::lift::{MEMBER, Whole};
-use crate::read::Look;
 use crate::stage::admit::{Intake, Taken};
 use crate::{Error, Result, Rooms};
 
@@ -137,10 +132,10 @@ impl Rooms {
         let snapshot = self.snapshot().await?;
         let look = self.look(snapshot, site.room).await?;
         let look = look.ok_or(Error::NoSuchRoom)?;
-        let mut difference = self
+        let difference = self
             .difference_to(&look, (ids, last.as_ref()), row.state)
             .await?;
-        self.keep_leaves(&look, &mut difference).await?;
+        let gone = self.gone(&look, &difference).await?;
         drop(look);
         let create = ("m.room.create".to_owned(), String::new());
         if difference.unset.contains(&create) {
@@ -169,47 +164,10 @@ impl Rooms {
                 .await?;
             match taken {
                 Taken::Next(next) => whole = next,
-                _ => return Ok(()),
+                _ => break,
             }
         }
-    }
-
-    /// Users of this server who left are not taken for joined by a server that has not heard of it: their leaves stand in
-    /// for the joins that they followed. Whoever gets to know both sides comes to the same.
-    pub(super) async fn keep_leaves(&self, look: &Look, difference: &mut Difference) -> Result<()> {
-        let members = difference.keys.iter().filter(|(kind, _)| kind == MEMBER);
-        for (_, user) in members {
-            let is_local = UserId::parse(user.as_str()).is_ok_and(|user| self.0.is_local(&user));
-            if !is_local {
-                continue;
-            }
-            let row = members::user_room(&*look.snapshot, user, look.room).await?;
-            let Some(row) = row.filter(|row| row.membership == MembershipState::Leave) else {
-                continue;
-            };
-            let found = timeline::event(&*look.snapshot, look.room, row.event).await?;
-            let Some((Some(_), leave)) = found else {
-                continue;
-            };
-            let is_own = look.pdu(&leave)?.sender() == user.as_str();
-            if leave.standing != Standing::Accepted || !is_own {
-                continue;
-            }
-            let before = look
-                .states()
-                .lookup(leave.state_before, MEMBER, user)
-                .await?;
-            let Some(before) = before else {
-                continue;
-            };
-            let before = timeline::event(&*look.snapshot, look.room, before).await?;
-            let mut ids = difference.set.iter_mut();
-            if let Some((_, before)) = before
-                && let Some(id) = ids.find(|id| **id == before.event_id)
-            {
-                *id = leave.event_id;
-            }
-        }
+        self.leave_again(site.room, gone).await;
         Ok(())
     }
 

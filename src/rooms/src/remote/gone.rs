@@ -1,0 +1,70 @@
+//! Users of this server who left a room, and whom a server that has not heard of it takes for joined: when the room is entered
+//! over that server, its state says so.
+//!
+//! The state before our join is what that server said, or each of us would have another one, and resolve it otherwise. What
+//! is not right in it is said anew, on top of the join.
+
+use hearth_data::append::Standing;
+use hearth_data::{RoomNo, members, timeline};
+use ruma::events::room::member::MembershipState;
+use ruma::{OwnedUserId, UserId};
+
+use super::fetch::Difference;
+use super::lift::MEMBER;
+use crate::membership::{Action, MemberAsk};
+use crate::read::Look;
+use crate::{Error, Result, Rooms};
+
+impl Rooms {
+    /// Users of this server who have left by themselves, of those whom a difference sets to the joins that they left after.
+    pub(super) async fn gone(
+        &self,
+        look: &Look,
+        difference: &Difference,
+    ) -> Result<Vec<OwnedUserId>> {
+        let mut gone = Vec::new();
+        for (_, user) in difference.keys.iter().filter(|(kind, _)| kind == MEMBER) {
+            let Ok(user) = UserId::parse(user.as_str()) else {
+                continue;
+            };
+            if self.0.is_local(&user) && self.has_left(look, difference, &user).await? {
+                gone.push(user);
+            }
+        }
+        Ok(gone)
+    }
+
+    async fn has_left(&self, look: &Look, difference: &Difference, user: &UserId) -> Result<bool> {
+        let row = members::user_room(&*look.snapshot, user.as_str(), look.room).await?;
+        let Some(row) = row.filter(|row| row.membership == MembershipState::Leave) else {
+            return Ok(false);
+        };
+        let found = timeline::event(&*look.snapshot, look.room, row.event).await?;
+        let Some((Some(_), leave)) = found else {
+            return Ok(false);
+        };
+        if leave.standing != Standing::Accepted || look.pdu(&leave)?.sender() != user {
+            return Ok(false);
+        }
+        let states = look.states();
+        let before = states.lookup(leave.state_before, MEMBER, user.as_str());
+        let Some(before) = before.await? else {
+            return Ok(false);
+        };
+        let before = timeline::event(&*look.snapshot, look.room, before).await?;
+        Ok(before.is_some_and(|(_, before)| difference.set.contains(&before.event_id)))
+    }
+
+    /// Has users leave once more.
+    pub(super) async fn leave_again(&self, room: RoomNo, gone: Vec<OwnedUserId>) {
+        for user in gone {
+            let ask = MemberAsk::of_self(Action::Leave, &user, None);
+            match self.change_here(room, ask).await {
+                Ok(()) | Err(Error::Stopping) => {}
+                Err(error) => {
+                    tracing::warn!(%user, error = error.chain(), "could not say that a user has left");
+                }
+            }
+        }
+    }
+}
