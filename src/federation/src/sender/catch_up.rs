@@ -79,8 +79,9 @@ async fn of_room(
         return Ok(newest);
     }
     let gaps = gaps::all(snapshot, room).await?;
-    // The gaps below what was found; all if nothing was.
-    let mut gaps: Vec<Place> = gaps.into_iter().map(|(above, _)| above).collect();
+    // The gaps below what was found with something below them; all if nothing was found.
+    let lower = gaps.into_iter().filter(|(_, gap)| gap.floor > Place::MIN);
+    let mut gaps: Vec<Place> = lower.map(|(above, _)| above).collect();
     let mut upto = snapshot.position();
     for _ in 0..EVENTS_MAX / EVENTS_PAGE {
         let page = timeline::visible_since(snapshot, room, cursor, upto, EVENTS_PAGE).await?;
