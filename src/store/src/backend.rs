@@ -38,7 +38,8 @@ pub trait Backend: Send + Sync {
     /// [`crate::Durability`]) and visible to every later [`Backend::snapshot`].
     fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Position>>;
 
-    /// Waits until the newest position is greater than `seen` and returns it. Dropping the future is safe.
+    /// Waits until the newest position is greater than `seen` and returns it. Of a commit that was just acknowledged this may
+    /// tell a moment later: who wrote is answered first. Dropping the future is safe.
     fn wait_past(&self, seen: Position) -> BoxFuture<'_, Result<Position>>;
 
     /// Waits until a commit after `seen` has written in one of some tables (the first bytes of their keys), and returns the

@@ -154,6 +154,8 @@ pub(super) async fn followers_are_woken_and_miss_nothing(store: &dyn Backend) {
 
 pub(super) async fn waiting_for_the_past_returns_at_once(store: &dyn Backend) {
     let at = commit(store, [put(&key(TABLES[0], &1_u64), "v")]).await;
+    let reached = store.wait_past(just_before(at)).await;
+    assert!(reached.expect("the store is open") >= at);
     let reached = store.wait_past(Position::ZERO).await;
     assert!(reached.expect("the store is open") >= at);
     // A future that is dropped while it waits takes nothing with it.
@@ -174,6 +176,8 @@ pub(super) async fn followers_of_tables_sleep_through_the_others(store: &dyn Bac
     let row = key(followed, &1_u64);
     let seen = commit(store, [put(&row, "v")]).await;
     let tables = [followed.id];
+    let reached = store.wait_past_in(&tables, just_before(seen)).await;
+    assert_eq!(reached.expect("the store is open"), seen);
     let reached = store.wait_past_in(&tables, Position::ZERO).await;
     assert_eq!(reached.expect("the store is open"), seen);
     let mut waiting = store.wait_past_in(&tables, seen);
@@ -199,6 +203,13 @@ pub(super) async fn followers_of_tables_sleep_through_the_others(store: &dyn Bac
     // Both tables, and the newest of what was written in either.
     let both = [followed.id, other.id];
     let at = commit(store, [put(&key(other, &1_u64), "w")]).await;
+    let reached = store.wait_past_in(&both, just_before(at)).await;
+    assert_eq!(reached.expect("the store is open"), at);
     let reached = store.wait_past_in(&both, seen).await;
     assert_eq!(reached.expect("the store is open"), at);
+}
+
+/// What is waited past to have the followers told of a commit, which may be a moment after it is acknowledged.
+fn just_before(at: Position) -> Position {
+    Position(at.0 - 1)
 }
