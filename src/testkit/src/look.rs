@@ -230,20 +230,21 @@ impl Node {
 
     /// Whether a room has an event with a place in its history, and how it stands.
     pub async fn standing(&self, event_id: &EventId) -> Option<Standing> {
-        let snapshot = self.store.snapshot().await.unwrap();
-        let found = timeline::find(&*snapshot, event_id).await.unwrap()?;
-        let event = timeline::event(&*snapshot, found.room, found.event).await;
-        let (place, row) = event.unwrap()?;
+        let (place, row) = self.kept(event_id).await?;
         place.map(|_| row.standing)
     }
 
-    /// An event as it is kept, if it is.
+    /// The text of an event that is kept.
     pub(crate) async fn text(&self, event_id: &EventId) -> Option<String> {
+        let (_, row) = self.kept(event_id).await?;
+        Some(String::from_utf8_lossy(&row.json).into_owned())
+    }
+
+    async fn kept(&self, event_id: &EventId) -> Option<(Option<Place>, EventRow)> {
         let snapshot = self.store.snapshot().await.unwrap();
         let found = timeline::find(&*snapshot, event_id).await.unwrap()?;
         let event = timeline::event(&*snapshot, found.room, found.event).await;
-        let (_, row) = event.unwrap()?;
-        Some(String::from_utf8_lossy(&row.json).into_owned())
+        event.unwrap()
     }
 
     /// Every invariant of the store that does not hold.

@@ -180,6 +180,16 @@ impl House {
         );
     }
 
+    /// The other server answers again and shows life: the events that it is told then, after so many requests.
+    async fn told_when_back(&self, sender: &Sender, tried: usize) -> Vec<u64> {
+        self.status.store(200, Ordering::SeqCst);
+        self.clock().advance(Duration::from_millis(3_500));
+        sender.alive(&name("b:1"));
+        self.settle().await;
+        let seen = self.here.others.seen();
+        seen[tried..].iter().flat_map(numbers).collect()
+    }
+
     /// Lets everything run that can.
     async fn settle(&self) {
         for _ in 0..1_000 {
@@ -287,12 +297,7 @@ async fn a_server_that_was_away_gets_the_newest_event_of_each_room_when_it_shows
     assert!((1..4).contains(&tried), "{tried} attempts");
     let snapshot = house.store().snapshot().await.unwrap();
     assert!(destination(&*snapshot, "b:1").await.unwrap().is_some());
-    house.status.store(200, Ordering::SeqCst);
-    house.clock().advance(Duration::from_millis(3_500));
-    sender.alive(&name("b:1"));
-    house.settle().await;
-    let seen = house.here.others.seen();
-    let last: Vec<u64> = seen[tried..].iter().flat_map(numbers).collect();
+    let last = house.told_when_back(&sender, tried).await;
     assert!(last.ends_with(&[20, 1]), "{last:?}");
     assert!(last.len() <= 24, "{last:?}");
     let snapshot = house.store().snapshot().await.unwrap();
@@ -320,12 +325,7 @@ async fn a_server_that_was_away_hears_of_a_leave_that_is_not_before_the_join_aft
     };
     gaps::put(&mut batch, RoomNo(1), Place(3), &row);
     house.store().commit(batch).await.unwrap();
-    house.status.store(200, Ordering::SeqCst);
-    house.clock().advance(Duration::from_millis(3_500));
-    sender.alive(&name("b:1"));
-    house.settle().await;
-    let seen = house.here.others.seen();
-    let last: Vec<u64> = seen[tried..].iter().flat_map(numbers).collect();
+    let last = house.told_when_back(&sender, tried).await;
     assert!(last.ends_with(&[2, 4]), "{last:?}");
     house.stop(shutdown, tasks).await;
 }

@@ -2,21 +2,20 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use hearth_data::append::{Admitted, EventRow, Standing, promote};
+use hearth_data::append::{EventRow, Standing, promote};
 use hearth_data::members::{self, THIS_COMMIT};
 use hearth_data::partial::{self, PartialRow};
 use hearth_data::rooms::Extremity;
 use hearth_data::tables::TIMELINE;
 use hearth_data::timeline::{Placed, Whereabouts};
 use hearth_data::{EventNo, Place, StateId, timeline};
-use hearth_event::{Grounds, Pdu, admit};
+use hearth_event::Pdu;
 use ruma::events::room::member::MembershipState;
 use ruma::{OwnedEventId, ServerName, UserId};
 
 use crate::Result;
-use crate::relate::Relating;
-use crate::stage::admit::{Taken, lookup, standing};
-use crate::stage::{Stage, StagedEvent};
+use crate::stage::Stage;
+use crate::stage::admit::{Taken, standing};
 
 /// Events that one commit puts on the whole state.
 const EVENTS_PER_COMMIT: usize = 50;
@@ -290,30 +289,17 @@ impl Stage<'_> {
     ) -> Result<()> {
         let relating = self.relating(pdu).await?;
         let redaction = crate::relate::redaction(self, pdu).await?;
-        let admitted = Admitted {
-            pdu,
-            standing: Standing::Accepted,
-            state_before: before,
-            state_after: after,
-            current_state: self.state(),
-            replaces: &[],
-            txn: None,
-            member: None,
-            relates_to: relating.as_ref().map(Relating::row),
-        };
+        let admitted = self.admitted(pdu, (before, after), relating.as_ref());
         let row = crate::stage::staged_row(was.event, &admitted);
-        let was = (was.event, Whereabouts::Placed(place));
-        let place = promote(&mut self.batch, admitted, was);
-        self.note(StagedEvent {
-            place,
-            row,
-            pdu: pdu.clone(),
-        });
-        if let Some(relating) = relating {
-            self.stage_relating(relating, pdu, was.0, place);
-        }
+        let number = was.event;
+        let place = promote(
+            &mut self.batch,
+            admitted,
+            (number, Whereabouts::Placed(place)),
+        );
+        self.note_related(pdu, (place, row), relating);
         if let Some(redaction) = redaction {
-            self.redact(redaction, was.0);
+            self.redact(redaction, number);
         }
         self.redact_late(pdu).await
     }
@@ -323,16 +309,7 @@ impl Stage<'_> {
         let Ok(auth) = self.auth_events_of(pdu).await? else {
             return Ok(None);
         };
-        let state = self.state_for(pdu, before).await?;
-        let at = |kind: &str, key: &str| state.get(&(kind.to_owned(), key.to_owned())).cloned();
-        let verdict = admit(
-            pdu,
-            &Grounds {
-                auth_events: &|id| lookup(&auth, id),
-                before: &at,
-                current: None,
-            },
-        );
+        let verdict = self.decide_before(pdu, &auth, before).await?;
         Ok(Some(standing(&verdict)))
     }
 }

@@ -370,14 +370,7 @@ impl Stage<'_> {
             let extremities = &mut self.batch.head.extremities;
             extremities.retain(|extremity| extremity.event != number);
         }
-        self.note(StagedEvent {
-            place,
-            row,
-            pdu: pdu.clone(),
-        });
-        if let Some(relating) = relating {
-            self.stage_relating(relating, pdu, number, place);
-        }
+        self.note_related(pdu, (place, row), relating);
         self.follow_state(now).await?;
         if let Some(redaction) = redaction {
             self.redact(redaction, number);

@@ -1,11 +1,11 @@
 //! Events of the past: written into a gap, with the state at each.
 
-use hearth_data::append::{Admitted, append_past};
+use hearth_data::append::{Admitted, EventRow, Standing, append_past};
 use hearth_data::gaps::{self, GapRow};
 use hearth_data::{Place, StateId};
 use hearth_event::{Grounds, Pdu, Verdict, admit};
 
-use super::admit::{AuthEvents, Past, Taken, lookup, standing};
+use super::admit::{AuthEvents, Past, Taken, lookup};
 use super::{Stage, StagedEvent};
 use crate::Result;
 use crate::relate::Relating;
@@ -52,7 +52,7 @@ impl Stage<'_> {
             // What cannot be checked is not shown.
             return Ok(before);
         };
-        let verdict = self.decide_past(pdu, &auth, before).await?;
+        let verdict = self.decide_before(pdu, &auth, before).await?;
         let known = found.map(|found| (found.event, found.whereabouts()));
         let number = known.map_or_else(|| self.batch.next_event(), |(number, _)| number);
         if verdict != Verdict::Accepted || !self.link(pdu, number, &auth).await? {
@@ -61,19 +61,42 @@ impl Stage<'_> {
         }
         let after = self.state_after(pdu, (before, number)).await?;
         let relating = self.relating(pdu).await?;
-        let admitted = Admitted {
+        let admitted = self.admitted(pdu, (before, after), relating.as_ref());
+        append_past(&mut self.batch, &admitted, place, known);
+        let row = super::staged_row(number, &admitted);
+        self.note_related(pdu, (place, row), relating);
+        self.redact_late(pdu).await?;
+        Ok(after)
+    }
+
+    /// An event that is accepted, and of which the current state stays what it is.
+    pub(crate) fn admitted<'e>(
+        &self,
+        pdu: &'e Pdu,
+        (before, after): (StateId, StateId),
+        relating: Option<&Relating>,
+    ) -> Admitted<'e> {
+        Admitted {
             pdu,
-            standing: standing(&verdict),
+            standing: Standing::Accepted,
             state_before: before,
             state_after: after,
             current_state: self.state(),
             replaces: &[],
             txn: None,
             member: None,
-            relates_to: relating.as_ref().map(Relating::row),
-        };
-        append_past(&mut self.batch, &admitted, place, known);
-        let row = super::staged_row(number, &admitted);
+            relates_to: relating.map(Relating::row),
+        }
+    }
+
+    /// Notes an event, and what it relates to, for those that come later in the same commit.
+    pub(crate) fn note_related(
+        &mut self,
+        pdu: &Pdu,
+        (place, row): (Place, EventRow),
+        relating: Option<Relating>,
+    ) {
+        let number = row.event;
         self.note(StagedEvent {
             place,
             row,
@@ -82,12 +105,11 @@ impl Stage<'_> {
         if let Some(relating) = relating {
             self.stage_relating(relating, pdu, number, place);
         }
-        self.redact_late(pdu).await?;
-        Ok(after)
     }
 
-    async fn decide_past(
-        &mut self,
+    /// What is to be said of an event by its auth events and the state before it, whatever the state is now.
+    pub(crate) async fn decide_before(
+        &self,
         pdu: &Pdu,
         auth: &AuthEvents,
         before: StateId,
