@@ -181,6 +181,7 @@ impl Sync {
             typing,
             presence,
             to_device: None,
+            misled_since: None,
         })
     }
 

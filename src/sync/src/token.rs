@@ -21,6 +21,9 @@ pub struct SyncToken {
     pub presence: u64,
     /// Messages to the device up to here are known; `None`: up to the position, too.
     pub to_device: Option<Position>,
+    /// Timelines told after this showed state events that are not the state, so that the client may have another state
+    /// than the room until its next sync tells it.
+    pub misled_since: Option<Position>,
 }
 
 impl SyncToken {
@@ -28,13 +31,19 @@ impl SyncToken {
     pub fn to_device(&self) -> Position {
         self.to_device.unwrap_or(self.position)
     }
+
+    /// What happened up to here the client has right.
+    pub fn right_until(&self) -> Position {
+        self.misled_since
+            .map_or(self.position, |misled| misled.min(self.position))
+    }
 }
 
 /// A token of either kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Token {
-    /// `s<position>_t<typing>_p<presence>`, with `_d<position>` at the end where messages to the device are left: a moment
-    /// in the order of commits.
+    /// `s<position>_t<typing>_p<presence>`, with `_d<position>` at the end where messages to the device are left and
+    /// `_m<position>` where the state may be wrong: a moment in the order of commits.
     Sync(SyncToken),
     /// `p<place>`: the gap before a place of a room's history.
     History(Place),
@@ -64,12 +73,16 @@ impl fmt::Display for SyncToken {
             typing,
             presence,
             to_device,
+            misled_since,
         } = self;
         write!(f, "s{position}_t{typing}_p{presence}")?;
-        match to_device {
-            Some(to_device) => write!(f, "_d{to_device}"),
-            None => Ok(()),
+        if let Some(to_device) = to_device {
+            write!(f, "_d{to_device}")?;
         }
+        if let Some(misled_since) = misled_since {
+            write!(f, "_m{misled_since}")?;
+        }
+        Ok(())
     }
 }
 
@@ -101,10 +114,8 @@ fn parse(text: &str) -> Option<Token> {
             position: Position(position.parse().ok()?),
         });
     }
-    let (text, to_device) = match text.strip_prefix('s')?.split_once("_d") {
-        Some((rest, to_device)) => (rest, Some(Position(to_device.parse().ok()?))),
-        None => (text.strip_prefix('s')?, None),
-    };
+    let (text, misled_since) = optional(text.strip_prefix('s')?, "_m")?;
+    let (text, to_device) = optional(text, "_d")?;
     let (text, presence) = match text.split_once("_p") {
         Some((rest, presence)) => (rest, presence.parse().ok()?),
         None => (text, 0),
@@ -119,7 +130,16 @@ fn parse(text: &str) -> Option<Token> {
         typing,
         presence,
         to_device,
+        misled_since,
     }))
+}
+
+/// The position behind a mark at the end, if the mark is there.
+fn optional<'a>(text: &'a str, mark: &str) -> Option<(&'a str, Option<Position>)> {
+    let Some((rest, position)) = text.split_once(mark) else {
+        return Some((text, None));
+    };
+    Some((rest, Some(Position(position.parse().ok()?))))
 }
 
 #[cfg(test)]
@@ -133,6 +153,7 @@ mod tests {
             typing: 45,
             presence: 6,
             to_device: None,
+            misled_since: None,
         });
         assert_eq!(token.to_string(), "s123_t45_p6");
         for text in [
@@ -142,6 +163,8 @@ mod tests {
             "p-7_s12",
             "s0_t0_p0",
             "s9_t3_p0_d7",
+            "s9_t3_p0_m8",
+            "s9_t3_p0_d7_m8",
         ] {
             assert_eq!(text.parse::<Token>().unwrap().to_string(), text);
         }
@@ -165,6 +188,7 @@ mod tests {
             "s1_t1_t1",
             "s1_p",
             "s1_p1_t1",
+            "s9_t3_p0_m8_d7",
             "p99999999999999999999",
         ] {
             assert!(text.parse::<Token>().is_err(), "{text}");

@@ -8,6 +8,7 @@ use ruma::RoomId;
 use serde_json::Value;
 
 use crate::Node;
+use crate::sim::USERS;
 
 /// How many events a page holds.
 const PAGE: u64 = 50;
@@ -26,10 +27,12 @@ pub(crate) struct Room {
 }
 
 /// What a client knows.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Client {
     user: String,
     since: Option<String>,
+    /// Where the state that it is told ends: clients of either kind are tried.
+    state_until: StateUntil,
     pub(crate) joined: BTreeMap<String, Room>,
     pub(crate) invited: BTreeSet<String>,
     /// Messages to its device, by sender, as they came.
@@ -40,9 +43,18 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(user: &str) -> Self {
+        let is_older = user == USERS[1];
         Self {
             user: user.to_owned(),
-            ..Self::default()
+            since: None,
+            state_until: match is_older {
+                true => StateUntil::TimelineStart,
+                false => StateUntil::TimelineEnd,
+            },
+            joined: BTreeMap::new(),
+            invited: BTreeSet::new(),
+            letters: BTreeMap::new(),
+            complaints: Vec::new(),
         }
     }
 
@@ -62,7 +74,10 @@ impl Client {
     /// What a client is told that knows nothing.
     pub(crate) async fn fresh(node: &Node, user: &str) -> Result<Self, String> {
         let mut client = Self::new(user);
-        client.ask(&node.fresh_sync(), node, PAGE).await?;
+        let sync = node.fresh_sync();
+        client.ask(&sync, node, PAGE).await?;
+        // A timeline may have shown what is not the state.
+        client.ask(&sync, node, PAGE).await?;
         Ok(client)
     }
 
@@ -78,7 +93,7 @@ impl Client {
             since,
             filter: Some(format!(r#"{{"room":{{"timeline":{{"limit":{limit}}}}}}}"#)),
             state_wanted: StateWanted::Changes,
-            state_until: StateUntil::TimelineEnd,
+            state_until: self.state_until,
             timeout: std::time::Duration::ZERO,
         };
         let answer = sync.v3(ask).await.map_err(|error| error.to_string())?;
@@ -114,9 +129,15 @@ impl Client {
                     self.complaints.push(complaint);
                 }
             }
-            for event in list(&section["state_after"]["events"]) {
-                let key = (text(&event["type"]), text(&event["state_key"]));
-                room.state.insert(key, text(&event["event_id"]));
+            let states = match self.state_until {
+                StateUntil::TimelineStart => vec![&section["state"], timeline],
+                StateUntil::TimelineEnd => vec![&section["state_after"]],
+            };
+            for event in states.into_iter().flat_map(|part| list(&part["events"])) {
+                if let Some(state_key) = event["state_key"].as_str() {
+                    let key = (text(&event["type"]), state_key.to_owned());
+                    room.state.insert(key, text(&event["event_id"]));
+                }
             }
             self.joined.insert(id.clone(), room);
         }

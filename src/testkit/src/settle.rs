@@ -287,7 +287,12 @@ impl Sim {
         let mut wrong = Vec::new();
         for ((at, user), client) in &mut self.clients {
             let node = &self.nodes[*at];
-            let fresh = match client.sync(node, LIMIT).await {
+            // Twice: a timeline may have shown what is not the state.
+            let synced = match client.sync(node, LIMIT).await {
+                Ok(()) => client.sync(node, LIMIT).await,
+                Err(error) => Err(error),
+            };
+            let fresh = match synced {
                 Ok(()) => {
                     client.forget_hidden(node).await;
                     Client::fresh(node, user).await

@@ -55,6 +55,7 @@ pub(crate) async fn room_initial(inner: &Inner, ask: RoomInitialAsk) -> Result<B
         typing,
         presence: inner.notifier.presences_seen(),
         to_device: None,
+        misled_since: None,
     };
     json.text(&end.to_string());
     json.end_object();

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use super::state::{StateAsk, Stretch as StateStretch};
 use super::summary::Summary;
 use super::timeline::{Stretch, Timeline};
-use super::{Round, ephemeral, state, summary, timeline};
+use super::{Round, ephemeral, misled, state, summary, timeline};
 use crate::Result;
 use crate::ask::StateWanted;
 use crate::counts::{Count, Counting, Counts};
@@ -39,6 +39,8 @@ pub(super) struct Joined {
     pub(super) json: String,
     /// The client begins with this room.
     pub(super) is_new: bool,
+    /// The timeline shows state events after this that are not the state.
+    pub(super) misled_since: Option<Position>,
 }
 
 /// The room's section; `None` if there is nothing to tell.
@@ -64,7 +66,7 @@ pub(super) async fn section(
     let mut timeline = timeline::section(round, reader, &viewer, stretch).await?;
     // What was sent while the user was away is news that the timeline need not reach back to: a gap to page over.
     timeline.is_limited |= is_new && round.since.is_some();
-    let states = states_and_cut(round, reader, since, &mut timeline).await?;
+    let (states, misled_since) = states_and_cut(round, reader, since, &mut timeline).await?;
     if is_new && let Some(told) = &round.told {
         told.forget_room(reader.no);
     }
@@ -100,6 +102,7 @@ pub(super) async fn section(
     Ok(Some(Joined {
         json: json.finish(),
         is_new,
+        misled_since,
     }))
 }
 
@@ -143,33 +146,36 @@ async fn described(
         },
         heroes: heroes.unwrap_or_default(),
         is_full,
+        corrections: misled::corrections(round, reader).await?,
         viewer,
     };
     let state = state::section(round, reader, &timeline.events, ask).await?;
     Ok((summary, state))
 }
 
-/// The states that the section lies between; the timeline then begins after what would mislead the client.
+/// The states that the section lies between; the timeline then begins after what would mislead the client for good. Where
+/// it misleads until the next sync is answered, too.
 async fn states_and_cut(
     round: &Round<'_>,
     reader: &RoomReader<'_>,
     since: Option<Position>,
     timeline: &mut Timeline,
-) -> Result<StateStretch<StateId>> {
+) -> Result<(StateStretch<StateId>, Option<Position>)> {
     let start = |timeline: &Timeline| {
         let first = timeline.events.first();
         first.map(|event| event.row.state_before)
     };
     let found = states(round, reader, since, start(timeline)).await?;
-    let count = state::misleading(round, reader, &timeline.events, found.end).await?;
-    if count == 0 {
-        return Ok(found);
+    let misled = misled::misled(round, reader, &timeline.events, found.end).await?;
+    if misled.cut == 0 {
+        return Ok((found, misled.since));
     }
-    timeline.begin_after(count, round.to.position);
-    Ok(StateStretch {
+    timeline.begin_after(misled.cut, round.to.position);
+    let stretch = StateStretch {
         start: start(timeline).unwrap_or(found.end),
         ..found
-    })
+    };
+    Ok((stretch, misled.since))
 }
 
 /// The states that the section lies between.

@@ -1,5 +1,6 @@
 //! A room that the user left, was kicked or banned from: what happened up to then, nothing after.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use hearth_data::members::UserRoomRow;
@@ -120,6 +121,7 @@ async fn whole(
         stretch: StateStretch { before, start, end },
         heroes: &[],
         is_full: before.is_none(),
+        corrections: HashSet::new(),
         viewer,
     };
     let state = state::section(round, reader, &timeline.events, ask).await?;

@@ -5,6 +5,7 @@ mod invited;
 mod joined;
 mod keys;
 mod left;
+mod misled;
 mod presence;
 mod rooms;
 mod state;
@@ -136,6 +137,7 @@ async fn look(
         typing,
         presence,
         to_device: None,
+        misled_since: None,
     };
     let lazy = &filter.room.state;
     let remembers = lazy.lazy_load_members && !lazy.include_redundant_members;
@@ -157,6 +159,7 @@ async fn look(
                 .unwrap_or(0),
             presence: since.presence.min(presence),
             to_device: Some(since.to_device().min(position)),
+            misled_since: since.misled_since,
         }),
         to,
         state_wanted: ask.state_wanted,
@@ -171,7 +174,7 @@ async fn look(
 
 async fn answer(round: &Round<'_>) -> Result<Answer> {
     let news = match round.since {
-        Some(since) => round.inner.notifier.news(round.user(), since.position),
+        Some(since) => round.inner.notifier.news(round.user(), since.right_until()),
         None => News::Unknown,
     };
     let keys = keys::sections(round, &news).await?;
@@ -180,6 +183,7 @@ async fn answer(round: &Round<'_>) -> Result<Answer> {
     let presences = presence::section(round, &sections.joined_anew).await?;
     let next = SyncToken {
         to_device: Some(keys.to_device.upto).filter(|upto| *upto != round.to.position),
+        misled_since: sections.misled_since,
         ..round.to
     };
     let mut json = JsonWriter::new();

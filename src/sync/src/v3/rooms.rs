@@ -29,6 +29,8 @@ pub(super) struct Sections {
     leave: Vec<(OwnedRoomId, String)>,
     /// Rooms that are new to a client that knows others.
     pub(super) joined_anew: Vec<RoomNo>,
+    /// Timelines showed state events after this that are not the state.
+    pub(super) misled_since: Option<Position>,
 }
 
 impl Sections {
@@ -108,6 +110,8 @@ pub(super) async fn sections(
                     if section.is_new && !is_initial {
                         sections.joined_anew.push(room);
                     }
+                    let misled = [sections.misled_since, section.misled_since];
+                    sections.misled_since = misled.into_iter().flatten().min();
                     sections.join.push((id, section.json));
                 }
             }
@@ -220,7 +224,10 @@ async fn changed_rooms_slowly(
 }
 
 async fn has_changed(round: &Round<'_>, room: RoomNo) -> Result<bool> {
-    let (from, to): (Position, Position) = (round.since_position(), round.to.position);
+    let from = round
+        .since
+        .map_or(Position::ZERO, |since| since.right_until());
+    let to = round.to.position;
     let snapshot = round.snapshot;
     Ok(!timeline::positions_since(snapshot, room, from, to, 1)
         .await?

@@ -36,6 +36,8 @@ pub(super) struct StateAsk<'a> {
     pub(super) heroes: &'a [String],
     /// The client gets the whole state.
     pub(super) is_full: bool,
+    /// What is told because the client has it wrong.
+    pub(super) corrections: HashSet<EventNo>,
     pub(super) viewer: &'a Viewer,
 }
 
@@ -73,13 +75,14 @@ pub(super) async fn section(
     } else {
         Vec::new()
     };
-    let numbers = match round.state_until {
+    let mut numbers = match round.state_until {
         StateUntil::TimelineStart => {
             let start = ask.stretch.start;
             ask.viewer.known_of(reader, start, numbers).await?
         }
         StateUntil::TimelineEnd => numbers,
     };
+    numbers.extend(&ask.corrections);
     let mut rendered = Vec::with_capacity(numbers.len());
     let mut told: HashSet<String> = told.into_iter().collect();
     for pdu in load(reader, numbers).await? {
@@ -163,34 +166,6 @@ async fn until_start(
     }
     let numbers = chosen.into_values().flatten();
     Ok(numbers.filter(|event| !shown.contains(event)).collect())
-}
-
-/// How many events at the start of a timeline would mislead the client: up to the last state event that is not the
-/// state at the end, though no later one of its key is shown (the client may not see it, the filter leaves it out, or
-/// resolution chose another). The client would take it for the newest.
-pub(super) async fn misleading(
-    round: &Round<'_>,
-    reader: &RoomReader<'_>,
-    events: &[Arc<Event>],
-    end: StateId,
-) -> Result<usize> {
-    if round.state_until == StateUntil::TimelineEnd {
-        return Ok(0);
-    }
-    let mut newest: BTreeMap<(&str, &str), (usize, EventNo)> = BTreeMap::new();
-    for (index, event) in events.iter().enumerate() {
-        if let Some(key) = event.pdu.state_key_pair() {
-            newest.insert(key, (index, event.row.event));
-        }
-    }
-    if newest.is_empty() {
-        return Ok(0);
-    }
-    let keys: Vec<(&str, &str)> = newest.keys().copied().collect();
-    let current = reader.view().lookup_many(end, &keys).await?;
-    let shown = newest.values().zip(current);
-    let wrong = shown.filter(|((_, event), current)| *current != Some(*event));
-    Ok(wrong.map(|((index, _), _)| index + 1).max().unwrap_or(0))
 }
 
 /// The member events that lazy loading asks for: of the timeline's senders, of the heroes and, with the full state, of

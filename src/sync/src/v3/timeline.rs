@@ -19,7 +19,7 @@ const LIMIT_DEFAULT: usize = 10;
 /// How many it holds at most.
 const LIMIT_MAX: usize = 100;
 /// How many events are looked through for those wanted; the rest is left to `/messages`.
-const SCANNED_MAX: usize = 1_000;
+pub(super) const SCANNED_MAX: usize = 1_000;
 
 /// A stretch of a room's history.
 pub(super) struct Timeline {

@@ -119,6 +119,62 @@ async fn state_that_the_filter_keeps_out_of_the_timeline_is_told_as_state() {
 }
 
 #[tokio::test]
+async fn a_state_event_that_is_not_the_state_is_shown_and_then_put_right() {
+    let house = House::new();
+    let room = house.room_of(&["ann"]).await;
+    let levels = json!({"users_default": 50});
+    house.put("ann", &room, "m.room.power_levels", levels).await;
+    house.join("bob", &room).await;
+    let first = house.initial("ann").await;
+    house
+        .put("ann", &room, "m.room.topic", json!({"topic": "shown"}))
+        .await;
+    house
+        .put("bob", &room, "m.room.topic", json!({"topic": "true"}))
+        .await;
+    let bob = user("bob");
+    let filter = with_filter(json!({"room": {"timeline": {"not_senders": [bob]}}}));
+    for since in [Some(&first), None] {
+        let shown = house.sync_with("ann", since, filter.clone()).await;
+        let section = joined(&shown, &room);
+        let events = section["timeline"]["events"].as_array().unwrap();
+        assert_eq!(events.last().unwrap()["content"]["topic"], "shown");
+        let next = house.sync_with("ann", Some(&shown), filter.clone()).await;
+        let section = joined(&next, &room);
+        assert_eq!(state_pairs(section, "state"), ["m.room.topic "]);
+        assert_eq!(section["state"]["events"][0]["content"]["topic"], "true");
+        assert_eq!(section["timeline"]["limited"], json!(false));
+        let quiet = house.sync_with("ann", Some(&next), filter.clone()).await;
+        assert!(quiet.get("rooms").is_none(), "{quiet}");
+    }
+}
+
+#[tokio::test]
+async fn a_state_event_that_nothing_would_put_right_is_left_to_paging() {
+    let house = House::new();
+    let room = house.room_of(&["ann"]).await;
+    let levels = json!({"users_default": 50});
+    house.put("ann", &room, "m.room.power_levels", levels).await;
+    house.join("bob", &room).await;
+    let first = house.initial("ann").await;
+    for (name, topic) in [("ann", "old"), ("bob", "new")] {
+        let content = json!({ "topic": topic });
+        house.put(name, &room, "m.room.topic", content).await;
+    }
+    house.say("ann", &room, "hello").await;
+    let bob = user("bob");
+    let filter = with_filter(json!({"room": {
+        "timeline": {"not_senders": [bob]},
+        "state": {"not_types": ["m.room.topic"]},
+    }}));
+    let seen = house.sync_with("ann", Some(&first), filter).await;
+    let section = joined(&seen, &room);
+    assert_eq!(bodies(section), ["hello"]);
+    assert_eq!(ids(section).len(), 1);
+    assert_eq!(section["timeline"]["limited"], json!(true));
+}
+
+#[tokio::test]
 async fn a_room_left_and_joined_again_in_one_gap_comes_with_its_full_state() {
     let house = House::new();
     let room = house.room_of(&["ann", "bob"]).await;

@@ -33,11 +33,14 @@ impl History {
     pub(super) async fn check(&mut self) {
         let fresh_server = self.house.fresh_sync();
         for (who, name) in NAMES.into_iter().enumerate() {
+            // Twice: a timeline may have shown what is not the state.
+            self.clients[who].sync(&self.server, LAST).await;
             self.clients[who].sync(&self.server, LAST).await;
             self.look_everywhere(who).await;
             self.check_words(who);
             let mut fresh = Client::new(name, self.clients[who].wish.clone());
             fresh.forgotten = self.clients[who].forgotten.clone();
+            fresh.sync(&fresh_server, LAST).await;
             fresh.sync(&fresh_server, LAST).await;
             let heard = std::mem::take(&mut fresh.heard);
             self.clients[who].heard.extend(heard);
