@@ -9,7 +9,7 @@ use hearth_data::accounts::devices::{
 };
 use hearth_data::accounts::users::user;
 use hearth_data::tables::{ACCESS_TOKENS, DEVICES, DEVICES_SEEN};
-use hearth_ports::{AuthFailure, Authenticate, BoxFuture};
+use hearth_ports::{Acting, AuthFailure, Authenticate, BoxFuture};
 use hearth_store::Batch;
 use hearth_types::{Caller, UnixMs};
 use ruma::{OwnedDeviceId, UserId};
@@ -51,6 +51,18 @@ impl Seen {
 impl Authenticate for Accounts {
     fn authenticate<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Caller, AuthFailure>> {
         Box::pin(self.authenticate_token(token))
+    }
+
+    fn is_service(&self, token: &str) -> bool {
+        self.inner.namespaces.service_of_token(token).is_some()
+    }
+
+    fn authenticate_service<'a>(
+        &'a self,
+        token: &'a str,
+        acting: Acting<'a>,
+    ) -> BoxFuture<'a, Result<Caller, AuthFailure>> {
+        Box::pin(self.service_caller(token, acting))
     }
 }
 
@@ -131,6 +143,6 @@ impl Accounts {
     }
 }
 
-fn internal(error: impl Into<hearth_ports::BoxError>) -> AuthFailure {
+pub(crate) fn internal(error: impl Into<hearth_ports::BoxError>) -> AuthFailure {
     AuthFailure::Internal(error.into())
 }

@@ -54,6 +54,9 @@ pub enum Error {
     /// The name is somebody's.
     #[error("this username is taken")]
     UserInUse,
+    /// The name belongs to an application service, or is outside of what the one that asks may have.
+    #[error("this username is reserved for an application service, or not one of its own")]
+    Exclusive,
     /// The password does not do.
     #[error("a password has {min} characters or more, and at most {max} bytes")]
     WeakPassword {

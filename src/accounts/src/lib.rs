@@ -23,6 +23,7 @@ mod profile;
 mod push_rules;
 mod registration;
 mod registration_tokens;
+mod services;
 mod sessions;
 mod settings;
 mod shared_secret;
@@ -35,6 +36,7 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
+use hearth_ports::{Namespaces, NoNamespaces};
 use hearth_store::{Backend, Batch, Snapshot};
 use hearth_types::{Clock, Ids};
 use ruma::UserId;
@@ -75,6 +77,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     ids: Arc<Ids>,
     settings: Settings,
+    namespaces: Arc<dyn Namespaces>,
     hasher: password::Hasher,
     uia: uia::Sessions,
     nonces: shared_secret::Nonces,
@@ -97,12 +100,22 @@ impl Accounts {
         ids: Arc<Ids>,
         settings: Settings,
     ) -> Self {
+        Self::beside_services((store, clock, ids), settings, Arc::new(NoNamespaces))
+    }
+
+    /// The users in a store, some of which belong to application services.
+    pub fn beside_services(
+        (store, clock, ids): (Arc<dyn Backend>, Arc<dyn Clock>, Arc<Ids>),
+        settings: Settings,
+        namespaces: Arc<dyn Namespaces>,
+    ) -> Self {
         let hasher = password::Hasher::new(settings.password_cost, settings.password_workers);
         let inner = Inner {
             store,
             clock,
             ids,
             settings,
+            namespaces,
             hasher,
             uia: uia::Sessions::default(),
             nonces: shared_secret::Nonces::default(),

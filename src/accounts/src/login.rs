@@ -6,7 +6,7 @@ use hearth_data::accounts::tokens::{self as brief, BriefTokenRow};
 use hearth_data::accounts::users::{UserRow, threepid_owner, user};
 use hearth_data::tables::LOGIN_TOKENS;
 use hearth_store::Batch;
-use hearth_types::Caller;
+use hearth_types::{Caller, ServiceCaller};
 use ruma::{OwnedUserId, UserId};
 use serde_json::{Map, Value};
 
@@ -47,6 +47,13 @@ pub enum Login {
     },
     /// By a login token.
     Token(String),
+    /// By the application service that she belongs to.
+    Service {
+        /// Which one.
+        service: ServiceCaller,
+        /// Who she is.
+        identifier: Identifier,
+    },
 }
 
 impl Identifier {
@@ -106,6 +113,10 @@ impl Accounts {
                 password,
             } => self.login_by_password(&identifier, &password, device).await,
             Login::Token(token) => self.login_by_token(&token, device).await,
+            Login::Service {
+                service,
+                identifier,
+            } => self.login_by_service(&service, &identifier, device).await,
         }
     }
 

@@ -1,5 +1,7 @@
 //! New users.
 
+use std::sync::Arc;
+
 use hearth_data::accounts::profiles::ProfileRow;
 use hearth_data::accounts::push_rules;
 use hearth_data::accounts::users::{UserKind, UserRow, user};
@@ -36,6 +38,8 @@ pub enum RegistrationKind {
     Guest,
     /// A user, by the administrator: also where registration is closed.
     ByAdministrator,
+    /// A user, by an application service: also where registration is closed.
+    ByService,
 }
 
 /// A user to be.
@@ -53,6 +57,8 @@ pub struct NewUser {
     pub admin: bool,
     /// The registration token that she has shown; it is used up by one.
     pub registration_token: Option<String>,
+    /// The application service that she belongs to.
+    pub service: Option<Arc<str>>,
 }
 
 /// A user who was registered.
@@ -76,7 +82,11 @@ struct Draft<'a> {
 impl Accounts {
     /// The user id of a name that can be registered, or why it cannot.
     pub async fn username_available(&self, username: &str) -> Result<OwnedUserId> {
-        let user_id = self.new_user_id(username)?;
+        self.name_available(username, None).await
+    }
+
+    async fn name_available(&self, username: &str, service: Option<&str>) -> Result<OwnedUserId> {
+        let user_id = self.check_reserved(self.new_user_id(username)?, service)?;
         let snapshot = self.snapshot().await?;
         match user(&*snapshot, user_id.as_str()).await? {
             Some(_) => Err(Error::UserInUse),
@@ -104,7 +114,10 @@ impl Accounts {
         self.may_register(new.kind)?;
         let chosen = match &new.username {
             // Before the password is hashed, which is what costs.
-            Some(username) => Some(self.username_available(username).await?),
+            Some(username) => {
+                let service = new.service.as_deref();
+                Some(self.name_available(username, service).await?)
+            }
             None => None,
         };
         let row = self.new_user_row(&new).await?;
@@ -246,7 +259,9 @@ impl Accounts {
             created: self.inner.clock.now(),
             kind: match new.kind {
                 RegistrationKind::Guest => UserKind::Guest,
-                RegistrationKind::User | RegistrationKind::ByAdministrator => UserKind::User,
+                RegistrationKind::User
+                | RegistrationKind::ByAdministrator
+                | RegistrationKind::ByService => UserKind::User,
             },
             admin: new.admin,
             password,
@@ -288,7 +303,9 @@ impl Accounts {
         let drawn = self.inner.ids.token(16).to_ascii_lowercase();
         match kind {
             RegistrationKind::Guest => self.new_user_id(&format!("guest-{drawn}")),
-            RegistrationKind::User | RegistrationKind::ByAdministrator => self.new_user_id(&drawn),
+            RegistrationKind::User
+            | RegistrationKind::ByAdministrator
+            | RegistrationKind::ByService => self.new_user_id(&drawn),
         }
     }
 }

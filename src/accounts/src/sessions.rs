@@ -376,5 +376,6 @@ pub(crate) fn caller(user: OwnedUserId, device: OwnedDeviceId, row: &UserRow) ->
         is_guest: row.kind == UserKind::Guest,
         is_admin: row.admin,
         is_suspended: row.suspended,
+        service: None,
     }
 }

@@ -88,7 +88,7 @@ impl Accounts {
             displayname: request.displayname,
             kind: RegistrationKind::ByAdministrator,
             admin: request.admin,
-            registration_token: None,
+            ..NewUser::default()
         };
         let registered = self.register(new, Some(&NewDevice::default())).await?;
         registered.session.ok_or(Error::NoSuchUser)

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::FromRef;
 use hearth_accounts::Accounts;
+use hearth_appservice::AppServices;
 use hearth_e2ee::E2ee;
 use hearth_http::{ApiError, Gate};
 use hearth_media::Media;
@@ -42,6 +43,8 @@ pub struct Parts {
     pub federation: hearth_federation::Client,
     /// Files.
     pub media: Media,
+    /// Bridges and bots.
+    pub services: AppServices,
     /// Where this server is found.
     pub discovery: discovery::Discovery,
 }
@@ -69,6 +72,7 @@ shared! {
     sync: hearth_sync::Sync,
     federation: hearth_federation::Client,
     media: Media,
+    services: AppServices,
     discovery: discovery::Discovery,
 }
 

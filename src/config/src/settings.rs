@@ -23,6 +23,8 @@ pub struct Config {
     /// Proxies whose `X-Forwarded-For` is believed, as addresses or CIDR blocks.
     #[serde(deserialize_with = "crate::value::networks")]
     pub trusted_proxies: Vec<IpNet>,
+    /// Registration files of application services, YAML.
+    pub application_services: Vec<PathBuf>,
     /// A listener for `/metrics` alone. Without it `/metrics` answers on the main listeners, to loopback only.
     pub metrics_address: Option<SocketAddr>,
     /// What the process aims to stay under; split among the caches.
@@ -285,6 +287,7 @@ impl Default for Config {
             data_dir: PathBuf::from("./data"),
             listen: vec![SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8008)],
             trusted_proxies: Vec::new(),
+            application_services: Vec::new(),
             metrics_address: None,
             memory_limit: ByteSize::mebibytes(104),
             tls: Tls::default(),

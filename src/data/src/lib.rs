@@ -4,6 +4,7 @@
 
 pub mod accounts;
 pub mod append;
+pub mod appservices;
 pub mod changes;
 pub mod counts;
 pub mod e2ee;

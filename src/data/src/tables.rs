@@ -1,7 +1,8 @@
 //! The whole key space. A table: id, key, value; then who writes it, who reads it.
 //!
 //! Ids are never reused. Areas: 0x01.. the store itself, 0x10.. rooms, 0x20.. events, 0x30.. state, 0x40.. accounts,
-//! 0x60.. what clients follow, 0x80.. encryption, 0xa0.. media, 0xb0.. federation, 0xc0.. friends and groups.
+//! 0x60.. what clients follow, 0x80.. encryption, 0xa0.. media, 0xb0.. federation, 0xc0.. friends and groups, 0xd0.. application
+//! services.
 //! 0x00 and 0xf0.. belong to the backends.
 
 use hearth_store::{Position, Profile, Table, TableInfo};
@@ -12,6 +13,7 @@ use crate::accounts::profiles::ProfileRow;
 use crate::accounts::tokens::BriefTokens;
 use crate::accounts::users::{RegistrationTokenRow, ThreepidOwnerRow, ThreepidRow, UserRow};
 use crate::append::EventRow;
+use crate::appservices::ServiceRow;
 use crate::changes::ChangeRow;
 use crate::counts::CountRow;
 use crate::e2ee::backup::{BackupKey, BackupKeyRow, BackupRow};
@@ -331,6 +333,14 @@ pub const FRIEND_ACTS: Table<(String, String), ()> =
 pub const PRIVATE_GROUPS: Table<String, PrivateGroupRow> =
     Table::new(0xc4, "private_groups", Profile::Point);
 
+// Application services.
+
+/// Application service → how far it has come. Written and read by `appservice`.
+pub const SERVICES: Table<String, ServiceRow> = Table::new(0xd0, "services", Profile::Point);
+/// (application service, position, index) → an event that it has to be told. Written, read and removed by `appservice`.
+pub const SERVICE_QUEUE: Table<(String, Position, u32), EventRef> =
+    Table::new(0xd1, "service_queue", Profile::Queue);
+
 /// Every table, for the engine that must know how each is used and for tools.
 pub const CATALOGUE: &[TableInfo] = &[
     META.info(),
@@ -431,4 +441,6 @@ pub const CATALOGUE: &[TableInfo] = &[
     DIRECT_ROOMS.info(),
     FRIEND_ACTS.info(),
     PRIVATE_GROUPS.info(),
+    SERVICES.info(),
+    SERVICE_QUEUE.info(),
 ];

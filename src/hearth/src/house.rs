@@ -31,6 +31,7 @@ use crate::identity::Identity;
 use crate::media;
 use crate::memory::Budget;
 use crate::outside;
+use crate::services;
 
 /// How long credentials for a TURN server are good.
 const TURN_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
@@ -99,11 +100,11 @@ impl House {
         };
         let http = outside::http(config, &tasks, &shutdown)?;
         let neighbours = Neighbours::new(ground.clone(), http.clone(), &identity, config)?;
-        let accounts = Accounts::new(
-            backend.clone(),
-            clock.clone(),
-            ids.clone(),
+        let registrations = Arc::new(services::registrations(config, &identity.server_name)?);
+        let accounts = Accounts::beside_services(
+            (backend.clone(), clock.clone(), ids.clone()),
             accounts_settings(config, &identity)?,
+            registrations.clone(),
         );
         let e2ee = e2ee(&neighbours, &identity);
         let rooms = Rooms::federated(
@@ -121,6 +122,7 @@ impl House {
         let sender = neighbours.sender(&rooms);
         let federation = neighbours.endpoints(&rooms, &accounts, &e2ee, &sender);
         let social = social((&backend, &states), &rooms, &clock);
+        let services = services::open(registrations, (&ground, &states), config)?;
         let settings = sync_settings(config, budget.sync);
         let sync = reader((backend, states, clock), &rooms, settings);
         let handles = Handles {
@@ -132,6 +134,7 @@ impl House {
                 social,
                 sync,
                 media: media::open(config, ground, http, &neighbours)?,
+                services,
                 federation: neighbours.client,
                 discovery: discovery(config),
             },

@@ -18,6 +18,7 @@ mod memory;
 mod metrics;
 mod outside;
 mod serve;
+mod services;
 
 use std::process::ExitCode;
 

@@ -20,6 +20,7 @@ use crate::admin::socket;
 use crate::error::{Doing, Result};
 use crate::house::{House, open_store};
 use crate::metrics;
+use crate::services;
 
 /// How the path of the endpoint ends that waits for news.
 const LONG_POLL: &str = "/sync";
@@ -41,6 +42,8 @@ pub(crate) async fn serve(config: &Config) -> Result<()> {
     let store = open_store(config)?;
     let house = House::build(store, config).await?;
     metrics::register(&counters, &house.store);
+    let client = &house.handles.client;
+    services::make_users(&client.services, &client.accounts).await?;
     start_workers(&house);
     let rooms = &house.handles.client.rooms;
     rooms
@@ -107,6 +110,8 @@ fn start_workers(house: &House) {
         .spawn(async move { notifier.run(shutdown).await });
     let sender = house.sender.clone();
     house.tasks.spawn(async move { sender.run().await });
+    let services = house.handles.client.services.clone();
+    house.tasks.spawn(async move { services.run().await });
     let (rooms, shutdown) = (house.handles.client.rooms.clone(), house.shutdown.clone());
     house
         .tasks

@@ -9,7 +9,7 @@ use axum::extract::Request;
 use axum::extract::{FromRef, FromRequest, RawPathParams};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use hearth_ports::{AuthFailure, BoxError, ByteStream};
+use hearth_ports::{Acting, AuthFailure, BoxError, ByteStream};
 use hearth_types::Caller;
 use http::{Method, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -42,10 +42,14 @@ pub trait Scheme {
 pub enum TokenUse {
     /// Not looked at, so that a client with a stale token can still log in.
     Ignored,
+    /// Looked at if it is an application service's, otherwise as [`TokenUse::Ignored`].
+    Service,
     /// Refused if it is there and not good.
     Optional,
     /// Refused unless it is good.
     Required,
+    /// Refused unless it is an application service's.
+    RequiredOfService,
 }
 
 impl Scheme for NoAuthentication {
@@ -57,7 +61,7 @@ impl Scheme for NoAccessToken {
 }
 
 impl Scheme for AppserviceTokenOptional {
-    const TOKEN: TokenUse = TokenUse::Ignored;
+    const TOKEN: TokenUse = TokenUse::Service;
 }
 
 impl Scheme for AccessTokenOptional {
@@ -69,7 +73,7 @@ impl Scheme for AccessToken {
 }
 
 impl Scheme for AppserviceToken {
-    const TOKEN: TokenUse = TokenUse::Required;
+    const TOKEN: TokenUse = TokenUse::RequiredOfService;
 }
 
 /// A request of the Matrix API, checked, with its caller.
@@ -201,12 +205,25 @@ where
     let client = ClientAddress::of(request.extensions());
     // A header of another scheme is as good as none.
     let token = extract_bearer_or_query_token(request).unwrap_or_default();
-    let caller = match (<T::Authentication as Scheme>::TOKEN, token) {
-        (TokenUse::Required, None) => return Err(ApiError::missing_token()),
+    let wanted = <T::Authentication as Scheme>::TOKEN;
+    let caller = match (wanted, token) {
+        (TokenUse::Required | TokenUse::RequiredOfService, None) => {
+            return Err(ApiError::missing_token());
+        }
+        (TokenUse::Ignored, _) | (TokenUse::Optional | TokenUse::Service, None) => None,
+        (_, Some(token)) if gate.authenticate().is_service(&token) => {
+            // Registering and logging in, it does not yet act as the user.
+            let acts = wanted != TokenUse::Service;
+            let query = request.uri().query().filter(|_| acts).unwrap_or_default();
+            Some(authenticate_service(&token, gate, query).await?)
+        }
+        (TokenUse::Service, Some(_)) => None,
+        (TokenUse::RequiredOfService, Some(_)) => {
+            return Err(ApiError::forbidden("This is for application services"));
+        }
         (TokenUse::Required | TokenUse::Optional, Some(token)) => {
             Some(authenticate(&token, gate, locked, client).await?)
         }
-        (TokenUse::Optional, None) | (TokenUse::Ignored, _) => None,
     };
     let is_guest = caller.as_ref().is_some_and(|caller| caller.is_guest);
     if is_guest
@@ -219,7 +236,13 @@ where
         Some(caller) => Key::User(caller.user.clone()),
         None => Key::address(client.0),
     };
-    gate.count(class, payer)?;
+    let is_free = caller
+        .as_ref()
+        .and_then(|caller| caller.service.as_ref())
+        .is_some_and(|service| !service.is_rate_limited);
+    if !is_free {
+        gate.count(class, payer)?;
+    }
     Ok(caller)
 }
 
@@ -282,8 +305,39 @@ async fn authenticate(
                 ApiError::unknown_token()
             }
         }
-        (failure @ AuthFailure::Internal(_), _) => ApiError::internal(&failure),
+        (failure, _) => other_failure(&failure),
     })
+}
+
+/// The caller in whose name an application service asks, as `user_id` and `device_id` of the query say.
+async fn authenticate_service(token: &str, gate: &Gate, query: &str) -> Result<Caller, ApiError> {
+    let field = |name: &str| {
+        url::form_urlencoded::parse(query.as_bytes())
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value)
+    };
+    let (user_id, device_id) = (field("user_id"), field("device_id"));
+    let acting = Acting {
+        user_id: user_id.as_deref(),
+        device_id: device_id.as_deref(),
+    };
+    let found = gate.authenticate().authenticate_service(token, acting);
+    found.await.map_err(|failure| other_failure(&failure))
+}
+
+/// Failures that do not depend on the endpoint.
+fn other_failure(failure: &AuthFailure) -> ApiError {
+    match failure {
+        AuthFailure::NotInNamespace(why) => ApiError::forbidden(*why),
+        AuthFailure::UnknownDevice => ApiError::new(
+            StatusCode::BAD_REQUEST,
+            "M_UNKNOWN_DEVICE",
+            "The user has no such device",
+        ),
+        AuthFailure::Locked { .. } => ApiError::user_locked(),
+        AuthFailure::Unknown { .. } => ApiError::unknown_token(),
+        AuthFailure::Internal(_) => ApiError::internal(failure),
+    }
 }
 
 /// A JSON body as another API than the client-server one takes it: whole, in time, an object, not nested too deep.

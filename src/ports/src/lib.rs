@@ -11,6 +11,7 @@ mod history;
 mod http_out;
 mod keys;
 mod media_peers;
+mod namespaces;
 mod presence;
 pub mod remote;
 mod remote_keys;
@@ -19,7 +20,7 @@ mod typing;
 use std::future::Future;
 use std::pin::Pin;
 
-pub use authenticate::{AuthFailure, Authenticate, BoxError};
+pub use authenticate::{Acting, AuthFailure, Authenticate, BoxError};
 pub use blobs::{BlobName, Blobs, ByteStream};
 pub use history::{Filled, History, PageBack};
 pub use http_out::{
@@ -28,6 +29,7 @@ pub use http_out::{
 };
 pub use keys::{KeySet, Keys, WantedKey};
 pub use media_peers::{MediaPeers, Signed};
+pub use namespaces::{Namespaces, NoNamespaces, RegisteredService};
 pub use presence::{Presence, PresenceSource};
 pub use remote::Remote;
 pub use remote_keys::{NoRemoteKeys, RemoteKeys, RemoteKeysError};

@@ -151,6 +151,7 @@ impl Rooms {
         let sender = Sender {
             user: user.to_owned(),
             device: None,
+            at: None,
         };
         let state = NewState {
             kind: kind.to_owned(),

@@ -53,7 +53,7 @@ use hearth_data::{RoomNo, rooms};
 use hearth_event::retention::Bounds;
 use hearth_event::{RoomVersion, SigningKey};
 use hearth_store::{Backend, Batch, Snapshot};
-use hearth_types::{Caller, Clock, Ids};
+use hearth_types::{Caller, Clock, Ids, UnixMs};
 use ruma::{OwnedDeviceId, OwnedServerName, OwnedUserId, RoomId, UserId};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -154,6 +154,8 @@ pub struct Sender {
     pub user: OwnedUserId,
     /// The device, for the scope of transaction ids.
     pub device: Option<OwnedDeviceId>,
+    /// The `origin_server_ts` of what is sent, where an application service says it; `None`: now.
+    pub at: Option<UnixMs>,
 }
 
 impl From<&Caller> for Sender {
@@ -161,6 +163,7 @@ impl From<&Caller> for Sender {
         Self {
             user: caller.user.clone(),
             device: caller.device.clone(),
+            at: None,
         }
     }
 }

@@ -68,7 +68,8 @@ impl Rooms {
             content: event.content,
             redacts: None,
         };
-        self.write_event(room_id, EventAsk { draft, txn }, rider)
+        let at = sender.at;
+        self.write_event(room_id, EventAsk { draft, txn, at }, rider)
             .await
     }
 
@@ -86,8 +87,12 @@ impl Rooms {
             content: state.content,
             redacts: None,
         };
-        self.write_event(room_id, EventAsk { draft, txn: None }, Rider::new())
-            .await
+        let ask = EventAsk {
+            draft,
+            txn: None,
+            at: sender.at,
+        };
+        self.write_event(room_id, ask, Rider::new()).await
     }
 
     /// Redacts an event.
@@ -111,9 +116,12 @@ impl Rooms {
             content: content::raw(&reason.into_iter().collect())?,
             redacts: Some(target.to_owned()),
         };
-        let txn = Some(txn(sender, txn_id, path));
-        self.write_event(room_id, EventAsk { draft, txn }, Rider::new())
-            .await
+        let ask = EventAsk {
+            draft,
+            txn: Some(txn(sender, txn_id, path)),
+            at: None,
+        };
+        self.write_event(room_id, ask, Rider::new()).await
     }
 
     /// Whether an event is here and somebody's own.

@@ -78,6 +78,8 @@ impl Intent {
 pub(crate) struct EventAsk {
     pub(crate) draft: Draft,
     pub(crate) txn: Option<Txn>,
+    /// Its `origin_server_ts`; `None`: now.
+    pub(crate) at: Option<UnixMs>,
 }
 
 /// A client's transaction.
@@ -109,6 +111,8 @@ pub(crate) struct Stage<'a> {
     pub(crate) signed: Option<Pdu>,
     /// The earliest `origin_server_ts` of what is decided here.
     pub(crate) ts_min: UnixMs,
+    /// The `origin_server_ts` of the event that is being decided, where it is given.
+    pub(crate) at: Option<UnixMs>,
     events: HashMap<OwnedEventId, StagedEvent>,
     /// Outliers of this commit, and the ids of all its events by number.
     outliers: HashMap<OwnedEventId, Found>,
@@ -164,6 +168,7 @@ impl<'a> Stage<'a> {
             is_written: false,
             signed: None,
             ts_min: UnixMs::default(),
+            at: None,
             events: HashMap::new(),
             outliers: HashMap::new(),
             staged_numbers: HashMap::new(),
@@ -269,7 +274,10 @@ impl<'a> Stage<'a> {
             return Ok(event_id);
         }
         crate::send::check(self, &draft).await?;
-        self.write(&draft, ask.txn.as_ref()).await
+        self.at = ask.at;
+        let written = self.write(&draft, ask.txn.as_ref()).await;
+        self.at = None;
+        written
     }
 
     async fn seen_txn(&self, key: &TxnKey) -> Result<Option<OwnedEventId>> {

@@ -85,6 +85,7 @@ impl Rooms {
         let sender = Sender {
             user: user.to_owned(),
             device: None,
+            at: None,
         };
         self.close_old(&sender, &old, &replacement).await?;
         Ok(replacement)

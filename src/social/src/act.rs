@@ -187,5 +187,6 @@ fn caller(user: &UserId) -> Caller {
         is_guest: false,
         is_admin: false,
         is_suspended: false,
+        service: None,
     }
 }

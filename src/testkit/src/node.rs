@@ -227,6 +227,7 @@ impl Node {
             is_guest: false,
             is_admin: false,
             is_suspended: false,
+            service: None,
         }
     }
 

@@ -8,6 +8,6 @@ mod clock;
 mod ids;
 pub mod limits;
 
-pub use caller::Caller;
+pub use caller::{Caller, ServiceCaller};
 pub use clock::{Clock, ManualClock, SystemClock, UnixMs};
 pub use ids::Ids;

@@ -87,6 +87,7 @@ async fn s18_no_way_to_a_session_forgets_the_state() {
             is_guest: false,
             is_admin: false,
             is_suspended: false,
+            service: None,
         };
         let minted = accounts.login_token(&caller).await;
         assert_eq!(minted.is_ok(), may, "get_token, {state:?}");

@@ -2,15 +2,17 @@
 
 use axum::Router;
 use axum::extract::{FromRef, State};
-use hearth_accounts::{Accounts, Device, Flows};
+use axum::response::{IntoResponse, Response};
+use hearth_accounts::{Accounts, Device};
 use hearth_http::{ApiError, Gate, RawJson, Ruma, route};
+use http::StatusCode;
 use ruma::api::client::device::{
     delete_device, delete_devices, get_device, get_devices, update_device,
 };
 use serde_json::{Map, Value, json};
 
 use super::error::accounts_error;
-use super::uia::authenticated;
+use super::uia::authenticated_unless_service;
 use super::{answer, done};
 use crate::unparsed::Unparsed;
 
@@ -72,13 +74,22 @@ fn shown(device: &Device) -> Map<String, Value> {
 
 /// PUT /_matrix/client/v3/devices/{deviceId}
 ///
-/// Without a name nothing is changed, but the device has to be there.
+/// Without a name nothing is changed, but the device has to be there. An application service makes one that is not.
 async fn update(
     State(accounts): State<Accounts>,
     request: Ruma<update_device::v3::Request>,
-) -> Result<RawJson, ApiError> {
-    let user = &request.caller()?.user;
-    let device = &request.body.device_id;
+) -> Result<Response, ApiError> {
+    let caller = request.caller()?;
+    let (user, device) = (&caller.user, &request.body.device_id);
+    if caller.service.is_some() {
+        let made = accounts
+            .device_create(user, device, request.body.display_name.as_deref())
+            .await
+            .map_err(accounts_error)?;
+        if made {
+            return Ok((StatusCode::CREATED, done()).into_response());
+        }
+    }
     match &request.body.display_name {
         Some(name) => accounts
             .device_rename(user, device, name)
@@ -92,7 +103,7 @@ async fn update(
             found.ok_or_else(|| ApiError::not_found("Unknown device"))?;
         }
     }
-    Ok(done())
+    Ok(done().into_response())
 }
 
 /// DELETE /_matrix/client/v3/devices/{deviceId}
@@ -102,7 +113,7 @@ async fn delete(
     request: Ruma<Unparsed<delete_device::v3::Request>>,
 ) -> Result<RawJson, ApiError> {
     let caller = request.caller()?;
-    let passed = authenticated((&gate, &accounts), &request, Flows::PASSWORD).await?;
+    let passed = authenticated_unless_service((&gate, &accounts), &request).await?;
     accounts
         .device_delete(&caller.user, &[passed.request.device_id])
         .await
@@ -117,7 +128,7 @@ async fn delete_several(
     request: Ruma<Unparsed<delete_devices::v3::Request>>,
 ) -> Result<RawJson, ApiError> {
     let caller = request.caller()?;
-    let passed = authenticated((&gate, &accounts), &request, Flows::PASSWORD).await?;
+    let passed = authenticated_unless_service((&gate, &accounts), &request).await?;
     if passed.request.devices.len() > DEVICES_DELETED_MAX {
         return Err(ApiError::invalid_param("Too many devices at once"));
     }

@@ -33,6 +33,7 @@ pub(super) fn accounts_error(error: Error) -> ApiError {
         Error::Deactivated => forbidden("M_USER_DEACTIVATED"),
         Error::InvalidUsername(_) => bad_request("M_INVALID_USERNAME"),
         Error::UserInUse => bad_request("M_USER_IN_USE"),
+        Error::Exclusive => bad_request("M_EXCLUSIVE"),
         Error::WeakPassword { .. } => bad_request("M_WEAK_PASSWORD"),
         Error::RegistrationTokenInUse
         | Error::InvalidRegistrationToken

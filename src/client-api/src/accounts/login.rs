@@ -36,6 +36,7 @@ async fn login_types(_: Ruma<get_login_types::v3::Request>) -> Result<RawJson, A
         "flows": [
             { "type": "m.login.password" },
             { "type": "m.login.token", "get_login_token": true },
+            { "type": "m.login.application_service" },
         ],
     }))
 }
@@ -74,6 +75,14 @@ async fn login(
             body.token
                 .ok_or_else(|| ApiError::missing_param("Missing token"))?,
         ),
+        "m.login.application_service" => {
+            let caller = request.caller.as_ref();
+            let service = caller.and_then(|caller| caller.service.clone());
+            Login::Service {
+                service: service.ok_or_else(ApiError::unknown_token)?,
+                identifier: Identifier::from_json(&object).map_err(accounts_error)?,
+            }
+        }
         _ => return Err(ApiError::bad_request("Unknown login type")),
     };
     if let Login::Password { identifier, .. } = &login

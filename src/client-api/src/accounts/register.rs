@@ -46,7 +46,14 @@ async fn register(
         .body
         .parse(Value::Object(body).to_string().as_bytes())?;
     if first.login_type == Some(LoginType::ApplicationService) {
-        return Err(ApiError::unknown_token());
+        let caller = request.caller.as_ref();
+        let service = caller.and_then(|caller| caller.service.as_ref());
+        let service = service.ok_or_else(ApiError::unknown_token)?;
+        let device = device(&first, RegistrationKind::ByService);
+        let registered = accounts
+            .register_by_service(service, first.username, device.as_ref())
+            .await;
+        return answer(&registration(registered.map_err(accounts_error)?));
     }
     if first.kind == register::RegistrationKind::Guest {
         let new = NewUser {

@@ -5,6 +5,7 @@ mod admin;
 mod fuzz;
 mod guests;
 mod pages;
+mod services;
 mod sessions;
 
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use hearth_accounts::{
     Settings,
 };
 use hearth_http::{Gate, fallbacks};
+use hearth_ports::{Namespaces, NoNamespaces};
 use hearth_store::MemoryBackend;
 use hearth_types::{Ids, ManualClock, UnixMs};
 use http::{Request, StatusCode};
@@ -87,6 +89,13 @@ impl Api {
     }
 
     pub(super) fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        Self::beside_services(change, Arc::new(NoNamespaces))
+    }
+
+    pub(super) fn beside_services(
+        change: impl FnOnce(&mut Settings),
+        namespaces: Arc<dyn Namespaces>,
+    ) -> Self {
         let mut settings = Settings::new(server_name!("h.test").to_owned());
         settings.registration = Registration::Open;
         settings.guests = GuestAccess::Allowed;
@@ -94,12 +103,13 @@ impl Api {
         settings.access_token_lifetime = Some(Duration::from_secs(300));
         settings.password_cost = PasswordCost::CHEAPEST;
         change(&mut settings);
-        let accounts = Accounts::new(
-            Arc::new(MemoryBackend::new()),
-            Arc::new(ManualClock::at(UnixMs(1_000_000))),
+        let clock = Arc::new(ManualClock::at(UnixMs(1_000_000)));
+        let parts = (
+            Arc::new(MemoryBackend::new()) as _,
+            clock as _,
             Arc::new(Ids::seeded(7)),
-            settings,
         );
+        let accounts = Accounts::beside_services(parts, settings, namespaces);
         let gate = Gate::new(Arc::new(accounts.clone()), 1 << 20);
         let handles = Handles {
             federation: hearth_federation::Client::island(server_name!("h.test").to_owned()),

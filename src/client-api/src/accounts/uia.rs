@@ -49,6 +49,25 @@ pub(crate) async fn authenticated<T: IncomingRequest>(
     }
 }
 
+/// As [`authenticated`] by password, of which an application service has none: it needs not do it (application service
+/// API, "Device management" and "Cross-signing").
+pub(crate) async fn authenticated_unless_service<T: IncomingRequest>(
+    (gate, accounts): (&Gate, &Accounts),
+    request: &Ruma<Unparsed<T>>,
+) -> Result<Authenticated<T>, ApiError> {
+    if request.caller()?.service.is_none() {
+        return authenticated((gate, accounts), request, Flows::PASSWORD).await;
+    }
+    let mut body = object(&request.json)?;
+    body.remove("auth");
+    Ok(Authenticated {
+        request: request
+            .body
+            .parse(Value::Object(body).to_string().as_bytes())?,
+        registration_token: None,
+    })
+}
+
 fn challenged(challenge: &Challenge, terms: &[Policy]) -> ApiError {
     let flows = challenge.flows.0.iter();
     let flows: Vec<Value> = flows

@@ -1,5 +1,4 @@
-//! Other networks. Bridges are application services, of which this server knows none: there are no protocols, and
-//! nothing is found.
+//! Other networks. Application services are not asked for them yet: there are no protocols, and nothing is found.
 
 use axum::Router;
 use axum::extract::FromRef;

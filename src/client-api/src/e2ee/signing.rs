@@ -2,14 +2,14 @@
 
 use axum::Router;
 use axum::extract::{FromRef, State};
-use hearth_accounts::{Accounts, Flows};
+use hearth_accounts::Accounts;
 use hearth_e2ee::{Authenticated, E2ee, Error, SigningKeys};
 use hearth_http::{ApiError, Gate, RawJson, Ruma, route};
 use ruma::api::client::keys::{upload_signatures, upload_signing_keys::v3::Request};
 use serde_json::value::RawValue;
 
 use super::{answer, api_error, done};
-use crate::accounts::uia::authenticated;
+use crate::accounts::uia::authenticated_unless_service;
 use crate::unparsed::Unparsed;
 
 pub(super) fn router<S>() -> Router<S>
@@ -42,7 +42,7 @@ async fn upload(
             other => return other.map(|()| done()).map_err(api_error),
         }
     }
-    let passed = authenticated((&gate, &accounts), &request, Flows::PASSWORD).await?;
+    let passed = authenticated_unless_service((&gate, &accounts), &request).await?;
     let keys = SigningKeys::parse(body(&passed.request).as_bytes(), &caller.user);
     let keys = keys.map_err(api_error)?;
     e2ee.signing_keys_upload(caller, &keys, Authenticated::Yes)

@@ -2,9 +2,11 @@
 
 use axum::Router;
 use axum::extract::{FromRef, State};
+use hearth_appservice::AppServices;
 use hearth_http::{ApiError, Gate, RawJson, Ruma, route};
 use hearth_rooms::{Error, InitialState, NewRoom, Preset, Publish, Rooms, Upgrade};
 use http::StatusCode;
+use ruma::RoomAliasId;
 use ruma::api::client::room::create_room::v3::RoomPreset;
 use ruma::api::client::room::{Visibility, create_room, upgrade_room};
 use ruma::events::AnyInitialStateEvent;
@@ -14,6 +16,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::error::rooms_error;
+use super::services::check_alias;
 use super::{active, answer};
 
 pub(super) fn router<S>() -> Router<S>
@@ -21,6 +24,7 @@ where
     S: Clone + Send + Sync + 'static,
     Gate: FromRef<S>,
     Rooms: FromRef<S>,
+    AppServices: FromRef<S>,
 {
     let router = route::<create_room::v3::Request, _, _, _>(Router::new(), create);
     route::<upgrade_room::v3::Request, _, _, _>(router, upgrade)
@@ -29,9 +33,18 @@ where
 /// POST /_matrix/client/v3/createRoom
 async fn create(
     State(rooms): State<Rooms>,
+    State(services): State<AppServices>,
     request: Ruma<create_room::v3::Request>,
 ) -> Result<RawJson, ApiError> {
-    let creator = active(&request)?.user.clone();
+    let caller = active(&request)?;
+    let creator = caller.user.clone();
+    if let Some(localpart) = &request.body.room_alias_name {
+        let alias = format!("#{localpart}:{}", creator.server_name());
+        // One that is not well-formed is refused below.
+        if let Ok(alias) = RoomAliasId::parse(alias) {
+            check_alias(&services, &alias, caller)?;
+        }
+    }
     let room = new_room(request.body)?;
     let made = rooms.create(&creator, room).await;
     let room_id = made.map_err(|error| match error {

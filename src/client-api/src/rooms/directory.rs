@@ -2,6 +2,7 @@
 
 use axum::Router;
 use axum::extract::{FromRef, State};
+use hearth_appservice::AppServices;
 use hearth_federation::Client;
 use hearth_http::{ApiError, Gate, RawJson, Ruma, route};
 use hearth_rooms::{Error, Publish, RoomListing, RoomPage, RoomQuery, Rooms};
@@ -16,6 +17,7 @@ use serde_json::{Map, Value, json};
 
 use super::create::publish;
 use super::error::rooms_error;
+use super::services::{check_alias, is_made};
 use super::{active, answer, done};
 use crate::remote_error;
 
@@ -25,6 +27,7 @@ where
     Gate: FromRef<S>,
     Rooms: FromRef<S>,
     Client: FromRef<S>,
+    AppServices: FromRef<S>,
 {
     let router = route::<create_alias::v3::Request, _, _, _>(Router::new(), put_alias);
     let router = route::<get_alias::v3::Request, _, _, _>(router, alias);
@@ -39,10 +42,12 @@ where
 /// PUT /_matrix/client/v3/directory/room/{roomAlias}
 async fn put_alias(
     State(rooms): State<Rooms>,
+    State(services): State<AppServices>,
     request: Ruma<create_alias::v3::Request>,
 ) -> Result<RawJson, ApiError> {
-    let user = &active(&request)?.user;
-    let body = &request.body;
+    let caller = active(&request)?;
+    let (user, body) = (&caller.user, &request.body);
+    check_alias(&services, &body.room_alias, caller)?;
     let put = rooms.put_alias(user, &body.room_alias, &body.room_id).await;
     put.map_err(rooms_error)?;
     Ok(done())
@@ -51,9 +56,14 @@ async fn put_alias(
 /// GET /_matrix/client/v3/directory/room/{roomAlias}
 async fn alias(
     State(rooms): State<Rooms>,
+    State(services): State<AppServices>,
     request: Ruma<get_alias::v3::Request>,
 ) -> Result<RawJson, ApiError> {
-    let target = rooms.find_alias(&request.body.room_alias).await;
+    let alias = &*request.body.room_alias;
+    let mut target = rooms.find_alias(alias).await;
+    if is_made(&services, alias.into(), &target).await {
+        target = rooms.find_alias(alias).await;
+    }
     let target = target.map_err(rooms_error)?;
     Ok(answer(
         &json!({ "room_id": target.room_id, "servers": target.servers }),

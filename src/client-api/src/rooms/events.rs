@@ -8,7 +8,7 @@ use ruma::api::client::message::send_message_event;
 use ruma::api::client::redact::redact_event;
 
 use super::error::rooms_error;
-use super::{content, event_id, sender};
+use super::{content, event_id, sender_at};
 
 pub(super) fn router<S>() -> Router<S>
 where
@@ -30,9 +30,8 @@ async fn send(
         content: content(&request.json)?,
         txn_id: Some(request.body.txn_id.to_string()),
     };
-    let sent = rooms
-        .send(&sender(&request)?, &request.body.room_id, event)
-        .await;
+    let sender = sender_at(&request, request.body.timestamp)?;
+    let sent = rooms.send(&sender, &request.body.room_id, event).await;
     Ok(event_id(&sent.map_err(rooms_error)?))
 }
 

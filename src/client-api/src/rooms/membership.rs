@@ -2,6 +2,7 @@
 
 use axum::Router;
 use axum::extract::{FromRef, State};
+use hearth_appservice::AppServices;
 use hearth_http::{ApiError, Gate, RawJson, Ruma, route};
 use hearth_rooms::{Rooms, TargetChange};
 use http::StatusCode;
@@ -15,6 +16,7 @@ use ruma::{RoomId, RoomOrAliasId, UserId};
 use serde_json::json;
 
 use super::error::rooms_error;
+use super::services::is_made;
 use super::{active, answer, content, done};
 
 pub(super) fn router<S>() -> Router<S>
@@ -22,6 +24,7 @@ where
     S: Clone + Send + Sync + 'static,
     Gate: FromRef<S>,
     Rooms: FromRef<S>,
+    AppServices: FromRef<S>,
 {
     let router = route::<join_room_by_id::v3::Request, _, _, _>(Router::new(), join);
     let router = route::<join_room_by_id_or_alias::v3::Request, _, _, _>(router, join_any);
@@ -50,13 +53,18 @@ async fn join(
 /// POST /_matrix/client/v3/join/{roomIdOrAlias}
 async fn join_any(
     State(rooms): State<Rooms>,
+    State(services): State<AppServices>,
     request: Ruma<join_room_by_id_or_alias::v3::Request>,
 ) -> Result<RawJson, ApiError> {
     let caller = active(&request)?;
     let room = &request.body.room_id_or_alias;
     let further = content(&request.json)?;
-    let with = (request.body.reason.clone(), Some(&*further));
-    let joined = rooms.join_via(caller, room, &request.body.via, with).await;
+    let (reason, via) = (&request.body.reason, &request.body.via);
+    let with = || (reason.clone(), Some(&*further));
+    let mut joined = rooms.join_via(caller, room, via, with()).await;
+    if is_made(&services, room, &joined).await {
+        joined = rooms.join_via(caller, room, via, with()).await;
+    }
     Ok(answer(&json!({ "room_id": joined.map_err(rooms_error)? })))
 }
 

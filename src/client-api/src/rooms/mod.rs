@@ -11,6 +11,7 @@ mod membership;
 mod people;
 mod presence;
 mod reports;
+mod services;
 mod spaces;
 mod state;
 
@@ -19,10 +20,11 @@ pub(crate) use error::rooms_error;
 use axum::Router;
 use axum::extract::FromRef;
 use bytes::Bytes;
+use hearth_appservice::AppServices;
 use hearth_http::{ApiError, Gate, RawJson, Ruma};
 use hearth_rooms::{Rooms, Sender};
-use hearth_types::Caller;
-use ruma::EventId;
+use hearth_types::{Caller, UnixMs};
+use ruma::{EventId, MilliSecondsSinceUnixEpoch};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -33,6 +35,7 @@ where
     Gate: FromRef<S>,
     Rooms: FromRef<S>,
     hearth_federation::Client: FromRef<S>,
+    AppServices: FromRef<S>,
 {
     Router::new()
         .merge(create::router())
@@ -43,6 +46,7 @@ where
         .merge(membership::router())
         .merge(people::router())
         .merge(reports::router())
+        .merge(services::router())
         .merge(spaces::router())
         .merge(presence::router())
         .merge(state::router())
@@ -68,6 +72,23 @@ fn active<T>(request: &Ruma<T>) -> Result<&Caller, ApiError> {
 /// Who writes, for requests that a suspended user may not make.
 fn sender<T>(request: &Ruma<T>) -> Result<Sender, ApiError> {
     active(request).map(Sender::from)
+}
+
+/// The same with the time that an application service gives for the event; others cannot give one.
+fn sender_at<T>(
+    request: &Ruma<T>,
+    timestamp: Option<MilliSecondsSinceUnixEpoch>,
+) -> Result<Sender, ApiError> {
+    let is_service = request
+        .caller
+        .as_ref()
+        .is_some_and(|caller| caller.service.is_some());
+    Ok(Sender {
+        at: timestamp
+            .filter(|_| is_service)
+            .map(|timestamp| UnixMs(timestamp.get().into())),
+        ..sender(request)?
+    })
 }
 
 fn answer(body: &Value) -> RawJson {

@@ -9,7 +9,7 @@ use ruma::api::client::state::get_state_event_for_key::v3::StateEventFormat;
 use ruma::api::client::state::{get_state_event_for_key, get_state_events, send_state_event};
 
 use super::error::rooms_error;
-use super::{content, event_id, list, raw, sender};
+use super::{content, event_id, list, raw, sender_at};
 
 /// The paths of the empty state key.
 const WITHOUT_KEY: [&str; 4] = [
@@ -73,8 +73,7 @@ async fn put_state(
         state_key: request.body.state_key.clone(),
         content: content(&request.json)?,
     };
-    let set = rooms
-        .put_state(&sender(&request)?, &request.body.room_id, state)
-        .await;
+    let sender = sender_at(&request, request.body.timestamp)?;
+    let set = rooms.put_state(&sender, &request.body.room_id, state).await;
     Ok(event_id(&set.map_err(rooms_error)?))
 }

@@ -4,6 +4,7 @@ mod api;
 mod fuzz;
 mod people;
 mod reading;
+mod services;
 mod spaces;
 
 use serde_json::{Value, json};

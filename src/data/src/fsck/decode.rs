@@ -141,6 +141,8 @@ fn social_readers() -> Vec<Reader> {
         reader(&t::DIRECT_ROOMS),
         reader(&t::FRIEND_ACTS),
         reader(&t::PRIVATE_GROUPS),
+        reader(&t::SERVICES),
+        reader(&t::SERVICE_QUEUE),
     ]
 }
 

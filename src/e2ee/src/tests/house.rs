@@ -267,6 +267,7 @@ impl Device {
             is_guest: false,
             is_admin: false,
             is_suspended: false,
+            service: None,
         }
     }
 

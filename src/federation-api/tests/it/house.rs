@@ -352,5 +352,6 @@ pub(crate) fn alice() -> Sender {
         is_guest: false,
         is_admin: false,
         is_suspended: false,
+        service: None,
     })
 }

@@ -29,6 +29,7 @@ impl Authenticate for Tokens {
             is_guest: false,
             is_admin: false,
             is_suspended: false,
+            service: None,
         };
         Box::pin(async move {
             match token {

@@ -113,6 +113,7 @@ impl House {
         let sender = Sender {
             user: alice(),
             device: None,
+            at: None,
         };
         let event = NewEvent {
             kind: "m.room.message".to_owned(),
@@ -126,6 +127,7 @@ impl House {
         let sender = Sender {
             user: alice(),
             device: None,
+            at: None,
         };
         let state = NewState {
             kind: kind.to_owned(),

@@ -43,7 +43,10 @@ impl Stage<'_> {
                 .map(|known| known.pdu.event_id().to_owned())
                 .collect(),
             depth: head.depth.saturating_add(1),
-            origin_server_ts: self.inner.clock.now().max(self.ts_min),
+            origin_server_ts: match self.at {
+                Some(at) => at,
+                None => self.inner.clock.now().max(self.ts_min),
+            },
             ..Parents::default()
         };
         if version <= hearth_event::RoomVersion::V2 {

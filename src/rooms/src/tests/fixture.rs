@@ -48,6 +48,7 @@ pub(super) fn caller(name: &str) -> Caller {
         is_guest: false,
         is_admin: false,
         is_suspended: false,
+        service: None,
     }
 }
 

@@ -57,17 +57,17 @@ struct Nearest {
 async fn nearest(inner: &Inner, ask: &TimestampAsk) -> Result<Nearest> {
     let snapshot = inner.parts.store.snapshot().await?;
     let open = Open::new(inner, &*snapshot, &ask.reader, &ask.room_id).await?;
-    let edge = first_from(&open, ask.ts).await?;
     let wanted = match ask.direction {
         Direction::Forward => Walk {
-            from: edge,
+            from: first_from(&open, ask.ts).await?,
             to: Place::MAX,
             direction: Direction::Forward,
             limit: 1,
         },
         Direction::Backward => Walk {
             from: Place::MIN,
-            to: after_equals(&open, edge, ask.ts).await?,
+            // Of several at that very time the last one is the nearest.
+            to: first_from(&open, ask.ts.saturating_add(1)).await?,
             direction: Direction::Backward,
             limit: 1,
         },
@@ -123,15 +123,4 @@ async fn first_from(open: &Open<'_>, ts: u64) -> Result<Place> {
         }
     }
     Ok(Place(low))
-}
-
-/// The gap after the events of exactly that time: the nearest one backward may be one of them.
-async fn after_equals(open: &Open<'_>, from: Place, ts: u64) -> Result<Place> {
-    let (snapshot, room) = (open.room.snapshot, open.room.no);
-    let next = timeline::forward(snapshot, room, from, Place::MAX, 1).await?;
-    let equal = next.first().filter(|placed| {
-        let pdu = open.room.pdu(&placed.row);
-        pdu.is_some_and(|pdu| pdu.origin_server_ts().0 == ts)
-    });
-    Ok(equal.map_or(from, |placed| placed.place.next()))
 }

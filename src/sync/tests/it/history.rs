@@ -1,5 +1,7 @@
 //! Pages of the past.
 
+use std::time::Duration;
+
 use hearth_rooms::TargetChange;
 use hearth_sync::Error;
 use hearth_sync::ask::{
@@ -377,4 +379,53 @@ async fn a_time_leads_to_the_nearest_event() {
     let late = at(u64::MAX, Direction::Backward);
     let late = parsed(&house.sync.timestamp_to_event(late).await.unwrap());
     assert_eq!(late["origin_server_ts"], 1_700_000_000_000_u64);
+}
+
+#[tokio::test]
+async fn of_several_events_of_one_time_the_nearest_in_the_order_of_events_is_found() {
+    let house = House::new();
+    let room = house.room_of(&["ann"]).await;
+    let moment = 1_700_000_005_000_u64;
+    for step in 0..3 {
+        house.clock.advance(Duration::from_secs(5));
+        if step == 0 {
+            for text in ["first", "second", "third"] {
+                house.say("ann", &room, text).await;
+            }
+        } else {
+            house.say("ann", &room, "later").await;
+        }
+    }
+    for (ts, direction, expected) in [
+        (moment, Direction::Forward, "first"),
+        (moment, Direction::Backward, "third"),
+        (moment + 1, Direction::Backward, "third"),
+        (moment - 1, Direction::Forward, "first"),
+        (moment + 1, Direction::Forward, "later"),
+    ] {
+        let ask = TimestampAsk {
+            reader: reader("ann"),
+            room_id: room.clone(),
+            ts,
+            direction,
+        };
+        let found = parsed(&house.sync.timestamp_to_event(ask).await.unwrap());
+        let whole = Options {
+            filter: Some(json!({"room": {"timeline": {"limit": 50}}})),
+            ..Options::default()
+        };
+        let seen = house.sync_with("ann", None, whole).await;
+        let events = joined(&seen, &room)["timeline"]["events"]
+            .as_array()
+            .unwrap()
+            .clone();
+        let event = events
+            .iter()
+            .find(|event| event["event_id"] == found["event_id"]);
+        assert_eq!(
+            event.unwrap()["content"]["body"],
+            expected,
+            "{ts} {direction:?}"
+        );
+    }
 }

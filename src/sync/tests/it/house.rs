@@ -56,6 +56,7 @@ fn caller(name: &str) -> Caller {
         is_guest: false,
         is_admin: false,
         is_suspended: false,
+        service: None,
     }
 }
 

@@ -21,6 +21,7 @@ fn sender(name: &str) -> Sender {
     Sender {
         user: reader.user,
         device: reader.device,
+        at: None,
     }
 }
 
@@ -98,6 +99,7 @@ async fn far_member(house: &House, room: &RoomId, user: &str) -> Sender {
     Sender {
         user: user.try_into().expect("a user id"),
         device: None,
+        at: None,
     }
 }
 

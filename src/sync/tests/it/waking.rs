@@ -189,6 +189,7 @@ async fn happen(house: &House, (room, said): (&ruma::RoomId, &ruma::EventId), wh
             let who = hearth_rooms::Sender {
                 user: crate::house::user("bob"),
                 device: None,
+                at: None,
             };
             let state = ruma::presence::PresenceState::Unavailable;
             house.rooms.set_presence(&who, &state, None).unwrap();

@@ -5,12 +5,16 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::FromRef;
+use hearth_appservice::{AppServices, Registration, Registrations};
 use hearth_event::{RoomVersion, SigningKey};
 use hearth_http::{Gate, fallbacks};
-use hearth_ports::{AuthFailure, Authenticate, BoxFuture};
+use hearth_ports::{
+    Acting, AuthFailure, Authenticate, BoxFuture, HttpOut, OutError, OutRequest, OutResponse,
+    Service,
+};
 use hearth_rooms::{HashKey, Parts, Rooms, Settings, States};
 use hearth_store::{Backend, MemoryBackend};
-use hearth_types::{Caller, Ids, ManualClock, UnixMs};
+use hearth_types::{Caller, Ids, ManualClock, ServiceCaller, UnixMs};
 use http::{Request, StatusCode};
 use http_body_util::BodyExt;
 use ruma::UserId;
@@ -26,6 +30,13 @@ struct Handles {
     rooms: Rooms,
     sync: hearth_sync::Sync,
     e2ee: hearth_e2ee::E2ee,
+    services: AppServices,
+}
+
+impl FromRef<Handles> for AppServices {
+    fn from_ref(handles: &Handles) -> Self {
+        handles.services.clone()
+    }
 }
 
 impl FromRef<Handles> for hearth_e2ee::E2ee {
@@ -58,10 +69,63 @@ impl FromRef<Handles> for Rooms {
     }
 }
 
+/// A network that leads nowhere.
+struct Nowhere;
+
+impl HttpOut for Nowhere {
+    fn send(&self, _: OutRequest) -> BoxFuture<'_, Result<OutResponse, OutError>> {
+        Box::pin(async { Err(OutError::Connect("there is no network".into())) })
+    }
+
+    fn services<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<Service>, OutError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+}
+
+/// The one application service: it holds `#irc_…`, and its token is `bridge`.
+const SERVICE: &str = "
+id: irc
+url: http://bridge.test:9000
+as_token: bridge
+hs_token: home
+sender_localpart: bridge
+rate_limited: false
+namespaces:
+  aliases:
+    - exclusive: true
+      regex: '#irc_.*'
+";
+
+fn app_services(parts: &Parts) -> AppServices {
+    let registration = Registration::from_yaml(SERVICE).unwrap();
+    let registrations = Registrations::new("house".try_into().unwrap(), vec![registration]);
+    let parts = hearth_appservice::Parts {
+        store: parts.store.clone(),
+        states: parts.states.clone(),
+        clock: parts.clock.clone(),
+        http: Arc::new(Nowhere),
+        tasks: parts.tasks.clone(),
+        shutdown: parts.shutdown.clone(),
+    };
+    AppServices::new(parts, Arc::new(registrations.unwrap()))
+}
+
 /// Takes a name as its user's token.
 struct ByName;
 
 impl Authenticate for ByName {
+    fn is_service(&self, token: &str) -> bool {
+        token == "bridge"
+    }
+
+    fn authenticate_service<'a>(
+        &'a self,
+        token: &'a str,
+        _: Acting<'a>,
+    ) -> BoxFuture<'a, Result<Caller, AuthFailure>> {
+        self.authenticate(token)
+    }
+
     fn authenticate<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Caller, AuthFailure>> {
         Box::pin(async move {
             if token == "nobody" {
@@ -75,6 +139,10 @@ impl Authenticate for ByName {
                 is_guest: token.starts_with("guest"),
                 is_admin: false,
                 is_suspended: token == "suspended",
+                service: (token == "bridge").then(|| ServiceCaller {
+                    id: "irc".into(),
+                    is_rate_limited: false,
+                }),
             })
         })
     }
@@ -129,6 +197,7 @@ impl Api {
             view_cache_bytes_max: 1 << 20,
             retention: hearth_event::retention::Bounds::default(),
         };
+        let services = app_services(&parts);
         let rooms = Rooms::new(parts, settings);
         let sync = hearth_sync::Sync::new(hearth_sync::Parts {
             store: Arc::new(store.clone()),
@@ -145,6 +214,7 @@ impl Api {
             federation: hearth_federation::Client::island(rooms.server_name().to_owned()),
             gate: Gate::new(Arc::new(ByName), 1 << 20),
             rooms: rooms.clone(),
+            services,
             sync,
             e2ee: hearth_e2ee::E2ee::new(hearth_e2ee::Parts {
                 store: Arc::new(store.clone()),

@@ -323,6 +323,7 @@ pub(super) fn caller(localpart: &str) -> Caller {
         is_guest: false,
         is_admin: false,
         is_suspended: false,
+        service: None,
     }
 }
 

@@ -25,6 +25,7 @@ async fn child(house: &House, space: &RoomId, child: &str, via: &[&str]) {
     let sender = Sender {
         user: alice(),
         device: None,
+        at: None,
     };
     let state = NewState {
         kind: "m.space.child".to_owned(),
