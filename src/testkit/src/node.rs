@@ -156,6 +156,11 @@ impl Node {
         follow(&self.reading, (&self.tasks, &self.shutdown))
     }
 
+    /// A reader for clients that has missing history fetched.
+    pub fn far_sync(&self) -> Sync {
+        self.fresh_sync().with_history(Arc::new(self.rooms.clone()))
+    }
+
     /// A user of this server.
     pub fn user(&self, localpart: &str) -> OwnedUserId {
         UserId::parse(format!("@{localpart}:{}", self.name)).unwrap()
@@ -169,7 +174,7 @@ impl Node {
             displayname: None,
             kind: RegistrationKind::User,
             admin: false,
-            registration_token: None,
+            ..NewUser::default()
         };
         let device = NewDevice {
             device_id: Some(DEVICE.into()),

@@ -3,20 +3,25 @@
 use bytes::Bytes;
 use hearth_data::{Place, gaps, timeline};
 use hearth_ports::remote::{self, At};
-use ruma::OwnedEventId;
+use ruma::{EventId, OwnedEventId};
 
 use super::{Open, Walk, walk};
 use crate::ask::{Direction, TimestampAsk};
 use crate::filter::EventFilter;
 use crate::json::JsonWriter;
+use crate::render::visible;
 use crate::service::Inner;
 use crate::{Error, Result};
 
 /// Halving the span of all places takes no more steps.
 const STEPS_MAX: usize = 66;
 
+/// How many of the newest events are looked through where the order of the history leads to none, and how many at once.
+const SCANNED_MAX: usize = 2_000;
+const SCANNED_AT_ONCE: usize = 200;
+
 /// The event nearest to a time in a direction. Takes the room's history as ordered by time, which it is but for
-/// clocks that are wrong.
+/// clocks that are wrong and what application services have dated back.
 pub(crate) async fn timestamp_to_event(inner: &Inner, ask: TimestampAsk) -> Result<Bytes> {
     let first = nearest(inner, &ask).await?;
     let found = match (first.may_be_nearer_elsewhere, inner.history()) {
@@ -29,8 +34,7 @@ pub(crate) async fn timestamp_to_event(inner: &Inner, ask: TimestampAsk) -> Resu
                 },
             };
             match history.find(&ask.room_id, at).await {
-                // What others say is only a hint: the event is here now, and looked for like any other.
-                Some(_) => nearest(inner, &ask).await?.event,
+                Some(found) => nearest_with(inner, &ask, &found).await?,
                 None => first.event,
             }
         }
@@ -47,9 +51,31 @@ pub(crate) async fn timestamp_to_event(inner: &Inner, ask: TimestampAsk) -> Resu
     Ok(json.finish().into())
 }
 
+/// An event and its time.
+type Timed = (OwnedEventId, u64);
+
+/// The nearest event of the history that is here, or one that another server has named, if that is nearer: it is here now, and
+/// its time need not be in the order of the history.
+async fn nearest_with(inner: &Inner, ask: &TimestampAsk, named: &EventId) -> Result<Option<Timed>> {
+    let own = nearest(inner, ask).await?.event;
+    let snapshot = inner.parts.store.snapshot().await?;
+    let open = Open::new(inner, &*snapshot, &ask.reader, &ask.room_id).await?;
+    let named = match open.event(named).await {
+        Ok(named) => named,
+        Err(Error::NoSuchEvent) => return Ok(own),
+        Err(error) => return Err(error),
+    };
+    let ts = named.pdu.origin_server_ts().0;
+    let is_better = fits(ask, ts) && is_nearer(ask, ts, own.as_ref());
+    if is_better && !open.facts.is_ignored(&named.pdu) {
+        return Ok(Some((named.row.event_id.clone(), ts)));
+    }
+    Ok(own)
+}
+
 /// The nearest event of the history that is here.
 struct Nearest {
-    event: Option<(OwnedEventId, u64)>,
+    event: Option<Timed>,
     /// History is missing between it and the time that was asked for.
     may_be_nearer_elsewhere: bool,
 }
@@ -90,13 +116,56 @@ async fn nearest(inner: &Inner, ask: &TimestampAsk) -> Result<Nearest> {
         }
     };
     let gap = gaps::newest_between(&*snapshot, open.room.no, low, high).await?;
+    let event = event.map(|event| {
+        let ts = event.pdu.origin_server_ts().0;
+        (event.row.event_id.clone(), ts)
+    });
     Ok(Nearest {
-        event: event.map(|event| {
-            let ts = event.pdu.origin_server_ts().0;
-            (event.row.event_id.clone(), ts)
-        }),
+        event: match event {
+            None => scan(&open, ask).await?,
+            event => event,
+        },
         may_be_nearer_elsewhere: gap.is_some(),
     })
+}
+
+/// The nearest of the newest events, whatever their order.
+async fn scan(open: &Open<'_>, ask: &TimestampAsk) -> Result<Option<Timed>> {
+    let (mut nearest, mut before): (Option<Timed>, _) = (None, Place::MAX);
+    for _ in 0..SCANNED_MAX / SCANNED_AT_ONCE {
+        let (snapshot, room) = (open.room.snapshot, open.room.no);
+        let page = timeline::backward(snapshot, room, Place::MIN, before, SCANNED_AT_ONCE).await?;
+        let Some(last) = page.last() else { break };
+        before = last.place;
+        for placed in page {
+            let ts = match open.room.pdu(&placed.row) {
+                Some(pdu) => pdu.origin_server_ts().0,
+                None => continue,
+            };
+            if !fits(ask, ts) || !is_nearer(ask, ts, nearest.as_ref()) {
+                continue;
+            }
+            let Some(event) = open.room.placed(placed).await? else {
+                continue;
+            };
+            if visible(&open.room, &open.viewer, &open.facts, &event).await? {
+                nearest = Some((event.row.event_id.clone(), ts));
+            }
+        }
+    }
+    Ok(nearest)
+}
+
+/// Whether a time is on the side that was asked for.
+fn fits(ask: &TimestampAsk, ts: u64) -> bool {
+    match ask.direction {
+        Direction::Forward => ts >= ask.ts,
+        Direction::Backward => ts <= ask.ts,
+    }
+}
+
+fn is_nearer(ask: &TimestampAsk, ts: u64, than: Option<&Timed>) -> bool {
+    than.is_none_or(|(_, than)| ts.abs_diff(ask.ts) < than.abs_diff(ask.ts))
 }
 
 /// The place of the first event that is not older than a time.

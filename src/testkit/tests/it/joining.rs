@@ -1,7 +1,9 @@
 use hearth_data::append::Standing;
 use hearth_ports::{Filled, History, PageBack};
-use hearth_rooms::{NewEvent, NewRoom, Preset, TargetChange};
+use hearth_rooms::{NewEvent, NewRoom, Preset, Sender, TargetChange};
+use hearth_sync::ask::{Direction, Reader, TimestampAsk};
 use hearth_testkit::{Node, Sim, Weights};
+use hearth_types::UnixMs;
 use ruma::events::room::member::MembershipState;
 
 const CALM: Weights = Weights::CALM;
@@ -201,4 +203,43 @@ async fn who_comes_back_over_a_server_that_has_not_heard_of_her_leave_is_told_th
     sim.join(1, "ann", &room, 0).await.unwrap();
     sim.sync(1, "ann", 5).await;
     assert_eq!(sim.settle().await, Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_was_dated_back_is_found_by_its_date_from_another_server() {
+    let sim = Sim::new(6, (2, 0), CALM).await;
+    let new = NewRoom {
+        preset: Some(Preset::PublicChat),
+        ..NewRoom::default()
+    };
+    let (here, there) = (&sim.nodes[0], &sim.nodes[1]);
+    let room = here.rooms.create(&here.user("ann"), new).await.unwrap();
+    let long_ago = 1_000;
+    let bridge = Sender {
+        at: Some(UnixMs(long_ago)),
+        ..here.sender("ann")
+    };
+    let imported = NewEvent {
+        kind: "m.room.message".to_owned(),
+        content: serde_json::value::to_raw_value(&serde_json::json!({"body": "old"})).unwrap(),
+        txn_id: None,
+    };
+    let imported = here.rooms.send(&bridge, &room, imported).await.unwrap();
+    sim.join(1, "ann", &room, 0).await.unwrap();
+    let caller = there.caller("ann");
+    for ts in [long_ago, long_ago + 1, 1_000_000] {
+        let ask = TimestampAsk {
+            reader: Reader {
+                user: caller.user.clone(),
+                device: caller.device.clone(),
+            },
+            room_id: room.clone(),
+            ts,
+            direction: Direction::Backward,
+        };
+        let found = there.far_sync().timestamp_to_event(ask).await.unwrap();
+        let found: serde_json::Value = serde_json::from_slice(&found).unwrap();
+        assert_eq!(found["event_id"], imported.as_str(), "{ts}");
+        assert_eq!(found["origin_server_ts"], long_ago, "{ts}");
+    }
 }
