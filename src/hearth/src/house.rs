@@ -122,7 +122,7 @@ impl House {
         let sender = neighbours.sender(&rooms);
         let federation = neighbours.endpoints(&rooms, &accounts, &e2ee, &sender);
         let social = social((&backend, &states), &rooms, &clock);
-        let services = services::open(registrations, (&ground, &states), config)?;
+        let services = services::open(registrations, (&ground, &states), (&http, config))?;
         let settings = sync_settings(config, budget.sync);
         let sync = reader((backend, states, clock), &rooms, settings);
         let handles = Handles {

@@ -6,6 +6,7 @@ use hearth_accounts::Accounts;
 use hearth_appservice::{AppServices, Registration, Registrations};
 use hearth_config::Config;
 use hearth_data::state::States;
+use hearth_ports::HttpOut;
 use ruma::ServerName;
 
 use crate::error::{Doing, Result};
@@ -27,19 +28,19 @@ pub(crate) fn registrations(config: &Config, server_name: &ServerName) -> Result
 pub(crate) fn open(
     registrations: Arc<Registrations>,
     (ground, states): (&Ground, &Arc<States>),
-    config: &Config,
+    (http, config): (&Arc<dyn HttpOut>, &Config),
 ) -> Result<AppServices> {
-    // The administrator has named their addresses: mostly this machine.
-    let reach = match registrations.is_empty() {
-        true => Reach::ByPolicy,
-        false => Reach::Anywhere,
+    let (tasks, shutdown) = (&ground.tasks, &ground.shutdown);
+    let http = match registrations.is_empty() {
+        true => http.clone(),
+        // The administrator has named their addresses: mostly this machine.
+        false => Arc::new(outside::egress(config, Reach::Anywhere, tasks, shutdown)?),
     };
-    let http = outside::egress(config, reach, &ground.tasks, &ground.shutdown)?;
     let parts = hearth_appservice::Parts {
         store: ground.store.clone(),
         states: states.clone(),
         clock: ground.clock.clone(),
-        http: Arc::new(http),
+        http,
         tasks: ground.tasks.clone(),
         shutdown: ground.shutdown.clone(),
     };

@@ -127,12 +127,16 @@ impl Newest {
 
     pub(super) fn between(&self, since: Position, to: Position) -> Tail {
         let is_known = since >= self.since;
-        let events = self
-            .events
-            .iter()
-            .filter(|(at, _)| *at > since && *at <= to);
+        let events = || {
+            let newest_first = self.events.iter().rev();
+            let newest_first = newest_first.skip_while(|(at, _)| *at > to);
+            let between = newest_first.take_while(|(at, _)| *at > since);
+            let mut between: Vec<_> = between.cloned().collect();
+            between.reverse();
+            between
+        };
         Tail {
-            events: (since >= self.events_after).then(|| events.cloned().collect()),
+            events: (since >= self.events_after).then(events),
             is_state_same: is_known && since >= self.state_at,
             are_receipts_same: is_known && since >= self.receipts_at,
         }

@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use super::Round;
 use crate::Result;
 use crate::json::{JsonWriter, typed};
+use crate::notifier::Tail;
 use crate::room::RoomReader;
 
 /// How many receipts one answer holds per room.
@@ -21,7 +22,7 @@ const PRIVATE: &str = "m.read.private";
 pub(super) async fn section(
     round: &Round<'_>,
     reader: &RoomReader<'_>,
-    since: Option<Position>,
+    (since, tail): (Option<Position>, Option<&Tail>),
 ) -> Result<(Vec<Box<RawValue>>, bool)> {
     let filter = &round.filter.room.ephemeral;
     let wants_room = filter.wants_room(reader.name.id.as_str());
@@ -29,12 +30,6 @@ pub(super) async fn section(
     if wants_room && filter.wants_type("m.typing") {
         events.extend(typing(round, reader, since));
     }
-    let tail = since.map(|since| {
-        round
-            .inner
-            .notifier
-            .tail(reader.no, since, round.to.position)
-    });
     if tail.is_some_and(|tail| tail.are_receipts_same) {
         return Ok((events, false));
     }

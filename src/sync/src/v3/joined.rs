@@ -17,6 +17,7 @@ use crate::Result;
 use crate::ask::StateWanted;
 use crate::counts::{Count, Counting, Counts};
 use crate::json::{JsonWriter, typed};
+use crate::notifier::Tail;
 use crate::room::RoomReader;
 use crate::viewer::Viewer;
 
@@ -52,27 +53,37 @@ pub(super) async fn section(
     if is_hidden(round, reader).await? {
         return Ok(None);
     }
-    let is_new = match round.since {
+    let upto = round.to.position;
+    let known = round.since.map(|since| {
+        let tail = round.inner.notifier.tail(reader.no, since.position, upto);
+        (since.position, tail)
+    });
+    let is_new = match &known {
         None => true,
-        Some(since) => {
-            ask.has_moved && was_away(round, reader, ask.row, since.position).await?
-                || was_hidden(round, reader, since.position).await?
+        Some((since, tail)) => {
+            ask.has_moved && was_away(round, reader, ask.row, *since).await?
+                || was_hidden(round, reader, (*since, tail)).await?
         }
     };
+    // A room that is new to the client is told as to one that knows nothing.
+    let known = known.filter(|_| !is_new);
+    let (since, tail) = (
+        known.as_ref().map(|(since, _)| *since),
+        known.as_ref().map(|(_, tail)| tail),
+    );
     let viewer = Viewer::joined(round.user());
-    let upto = round.to.position;
-    let since = round.since.filter(|_| !is_new).map(|since| since.position);
     let stretch = Stretch { after: since, upto };
-    let mut timeline = timeline::section(round, reader, &viewer, stretch).await?;
+    let mut timeline = timeline::section(round, reader, &viewer, (stretch, tail)).await?;
     // What was sent while the user was away is news that the timeline need not reach back to: a gap to page over.
     timeline.is_limited |= is_new && round.since.is_some();
-    let (states, misled_since) = states_and_cut(round, reader, since, &mut timeline).await?;
+    let (states, misled_since) =
+        states_and_cut(round, reader, (since, tail), &mut timeline).await?;
     if is_new && let Some(told) = &round.told {
         told.forget_room(reader.no);
     }
     let is_full = is_new || round.state_wanted == StateWanted::Full;
     let (summary, state) = described(round, reader, &viewer, (&timeline, states), is_full).await?;
-    let (ephemeral, has_own_receipt) = ephemeral::section(round, reader, since).await?;
+    let (ephemeral, has_own_receipt) = ephemeral::section(round, reader, (since, tail)).await?;
     let data = room_data(round, reader, ask.data, is_new).await?;
     let counts = counts(round, reader, &viewer).await?;
     // What the filter keeps from the client may still be unread.
@@ -116,9 +127,12 @@ async fn is_hidden(round: &Round<'_>, reader: &RoomReader<'_>) -> Result<bool> {
 }
 
 /// Whether the client had to wait for the room until now.
-async fn was_hidden(round: &Round<'_>, reader: &RoomReader<'_>, since: Position) -> Result<bool> {
-    let tail = |upto| round.inner.notifier.tail(reader.no, since, upto);
-    if round.filter.room.state.lazy_load_members || tail(round.to.position).is_state_same {
+async fn was_hidden(
+    round: &Round<'_>,
+    reader: &RoomReader<'_>,
+    (since, tail): (Position, &Tail),
+) -> Result<bool> {
+    if round.filter.room.state.lazy_load_members || tail.is_state_same {
         return Ok(false);
     }
     Ok(partial::whole_at(reader.snapshot, reader.no).await? > since)
@@ -158,14 +172,14 @@ async fn described(
 async fn states_and_cut(
     round: &Round<'_>,
     reader: &RoomReader<'_>,
-    since: Option<Position>,
+    known: (Option<Position>, Option<&Tail>),
     timeline: &mut Timeline,
 ) -> Result<(StateStretch<StateId>, Option<Position>)> {
     let start = |timeline: &Timeline| {
         let first = timeline.events.first();
         first.map(|event| event.row.state_before)
     };
-    let found = states(round, reader, since, start(timeline)).await?;
+    let found = states(round, reader, known, start(timeline)).await?;
     let misled = misled::misled(round, reader, &timeline.events, found.end).await?;
     if misled.cut == 0 {
         return Ok((found, misled.since));
@@ -182,17 +196,12 @@ async fn states_and_cut(
 async fn states(
     round: &Round<'_>,
     reader: &RoomReader<'_>,
-    since: Option<Position>,
+    (since, tail): (Option<Position>, Option<&Tail>),
     start: Option<StateId>,
 ) -> Result<StateStretch<StateId>> {
     let upto = round.to.position;
-    if let Some(since) = since
-        && let Some(start) = start
-        && round
-            .inner
-            .notifier
-            .tail(reader.no, since, upto)
-            .is_state_same
+    if let Some(start) = start
+        && tail.is_some_and(|tail| tail.is_state_same)
     {
         // The state is known not to have changed; its id matters only for members that are loaded lazily.
         return Ok(StateStretch {

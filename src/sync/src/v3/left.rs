@@ -103,7 +103,7 @@ async fn whole(
         after: since,
         upto: leave.row.position,
     };
-    let timeline = timeline::section(round, reader, viewer, stretch).await?;
+    let timeline = timeline::section(round, reader, viewer, (stretch, None)).await?;
     // Of what changed between her leave and, say, a ban she learns nothing.
     let end = viewer.last_state.unwrap_or(leave.row.state_after);
     let first = timeline.events.first();

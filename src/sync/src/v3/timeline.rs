@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use hearth_data::{Place, timeline};
+use hearth_data::{EventNo, Place, timeline};
 use hearth_store::Position;
 use serde_json::value::RawValue;
 
 use super::Round;
 use crate::json::JsonWriter;
+use crate::notifier::Tail;
 use crate::pages::has_wanted_relation;
 use crate::render::visible;
 use crate::room::{Event, RoomReader};
@@ -66,12 +67,12 @@ impl Timeline {
     }
 }
 
-/// The newest events of a stretch.
+/// The newest events of a stretch, of which the tail is what is at hand.
 pub(super) async fn section(
     round: &Round<'_>,
     reader: &RoomReader<'_>,
     viewer: &Viewer,
-    stretch: Stretch,
+    (stretch, tail): (Stretch, Option<&Tail>),
 ) -> Result<Timeline> {
     let filter = &round.filter.room.timeline;
     let limit = filter.limit_within(LIMIT_DEFAULT, LIMIT_MAX);
@@ -81,19 +82,9 @@ pub(super) async fn section(
         oldest_seen: None,
     };
     if filter.wants_room(reader.name.id.as_str()) {
-        let at_hand = match stretch.after {
-            Some(after) if stretch.upto == round.to.position => {
-                round
-                    .inner
-                    .notifier
-                    .tail(reader.no, after, stretch.upto)
-                    .events
-            }
-            _ => None,
-        };
-        match at_hand {
+        match tail.and_then(|tail| tail.events.as_ref()) {
             Some(events) => {
-                let newest_first = events.into_iter().rev().map(|(_, event)| event);
+                let newest_first = events.iter().rev().map(|(_, event)| event.clone());
                 found
                     .take(round, reader, viewer, (newest_first, limit))
                     .await?;
@@ -101,14 +92,15 @@ pub(super) async fn section(
             None => found.scan(round, reader, viewer, (stretch, limit)).await?,
         }
     }
-    finish(round, reader, viewer, (found, stretch)).await
+    let newest = tail.and_then(|tail| Some(tail.events.as_ref()?.last()?.1.row.event));
+    finish(round, reader, viewer, (found, stretch, newest)).await
 }
 
 async fn finish(
     round: &Round<'_>,
     reader: &RoomReader<'_>,
     viewer: &Viewer,
-    (found, stretch): (Found, Stretch),
+    (found, stretch, newest): (Found, Stretch, Option<EventNo>),
 ) -> Result<Timeline> {
     let mut events = found.newest_first;
     events.reverse();
@@ -125,7 +117,8 @@ async fn finish(
     let mut rendered = Vec::with_capacity(events.len());
     for (index, event) in events.iter().enumerate() {
         // What relates to an event comes after it: the newest one of the room cannot have any.
-        let is_newest = index + 1 == events.len() && is_newest_of_room(round, reader, event);
+        let is_last = index + 1 == events.len();
+        let is_newest = is_last && newest == Some(event.row.event);
         rendered.push(if is_newest {
             rendering
                 .with_relations(reader, viewer, event, None)
@@ -139,20 +132,6 @@ async fn finish(
         is_limited: found.has_more,
         prev_batch,
         rendered,
-    })
-}
-
-/// Whether the event is known to be the room's newest in the snapshot.
-fn is_newest_of_room(round: &Round<'_>, reader: &RoomReader<'_>, event: &Event) -> bool {
-    let before = Position(event.row.position.0.saturating_sub(1));
-    let tail = round
-        .inner
-        .notifier
-        .tail(reader.no, before, round.to.position);
-    tail.events.is_some_and(|events| {
-        events
-            .last()
-            .is_some_and(|(_, newest)| newest.row.event == event.row.event)
     })
 }
 
