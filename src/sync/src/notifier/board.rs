@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 
 use super::recent::{Faces, Recent};
 use super::tail::{Newest, Stretch, Tail};
+use crate::SyncToken;
 use crate::room::Event;
 
 /// How many users are remembered; beyond, those who have not asked for the longest time are forgotten.
@@ -40,6 +41,28 @@ pub(crate) enum News {
 }
 
 pub(super) type UserName = Arc<str>;
+
+/// What is known of a user at a moment, without asking the store.
+#[derive(Debug)]
+pub(crate) struct Glance {
+    /// What changed.
+    pub(crate) news: News,
+    /// Whose presence is news; `None` if it is not remembered so far back.
+    pub(crate) faces: Option<Vec<UserName>>,
+    /// There may be messages to her devices.
+    pub(crate) has_to_device: bool,
+}
+
+impl Glance {
+    /// Nothing is known: everything has to be looked at.
+    pub(crate) fn nothing() -> Self {
+        Self {
+            news: News::Unknown,
+            faces: None,
+            has_to_device: true,
+        }
+    }
+}
 
 /// A user whose presence changed.
 #[derive(Debug)]
@@ -509,6 +532,15 @@ impl Board {
                 has_keys: connected.keys_at > since,
             },
             _ => News::Unknown,
+        }
+    }
+
+    /// What is known of a user after a sync token.
+    pub(super) fn glance(&self, user: &str, since: SyncToken) -> Glance {
+        Glance {
+            news: self.news(user, since.right_until()),
+            faces: self.faces(user, since.presence, since.position),
+            has_to_device: self.has_to_device(user, since.to_device()),
         }
     }
 

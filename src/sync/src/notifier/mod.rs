@@ -24,7 +24,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use board::{Board, News};
+pub(crate) use board::{Board, Glance, News};
 use board::{PresenceChange, Stretches};
 pub(crate) use tail::Tail;
 
@@ -276,9 +276,9 @@ impl Notifier {
         self.board().presences_seen()
     }
 
-    /// Whose presence is news to a user after a sync token; `None` if it is not remembered so far back.
-    pub(crate) fn faces(&self, user: &str, since: SyncToken) -> Option<Vec<Arc<str>>> {
-        self.board().faces(user, since.presence, since.position)
+    /// What is known of a user after a sync token.
+    pub(crate) fn glance(&self, user: &str, since: SyncToken) -> Glance {
+        self.board().glance(user, since)
     }
 
     /// The connected members of a room.
@@ -378,11 +378,6 @@ impl Notifier {
             News::Known { has_data, .. } => has_data,
             News::Unknown => true,
         }
-    }
-
-    /// Whether there may be messages to the user's devices after a position.
-    pub(crate) fn has_to_device(&self, user: &str, since: Position) -> bool {
-        self.board().has_to_device(user, since)
     }
 
     /// Whether what the user's devices have of keys may have changed since a position.

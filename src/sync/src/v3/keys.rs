@@ -11,7 +11,7 @@ use crate::encryption::{
     write_unused,
 };
 use crate::json::JsonWriter;
-use crate::notifier::News;
+use crate::notifier::Glance;
 use crate::{Result, SyncToken};
 
 /// The sections, ready to be written.
@@ -46,12 +46,12 @@ impl Keys {
     }
 }
 
-pub(super) async fn sections(round: &Round<'_>, news: &News) -> Result<Keys> {
+pub(super) async fn sections(round: &Round<'_>, glance: &Glance) -> Result<Keys> {
     let to = round.to.position;
     let from = round
         .since
         .map_or(Position::ZERO, |since| since.to_device());
-    let to_device = match round.inner.notifier.has_to_device(round.user(), from) {
+    let to_device = match glance.has_to_device {
         true => to_device(round.snapshot, round.reader, (from, to)).await?,
         false => ToDevice {
             messages: Vec::new(),
@@ -66,7 +66,7 @@ pub(super) async fn sections(round: &Round<'_>, news: &News) -> Result<Keys> {
                 user: round.user(),
                 from: since.position,
                 to,
-                news,
+                news: &glance.news,
             };
             device_lists(&ask).await?
         }

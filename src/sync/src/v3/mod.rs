@@ -25,7 +25,7 @@ use crate::ask::{Reader, StateUntil, StateWanted, SyncAsk};
 use crate::filter::{EventFilter, Filter};
 use crate::json::{JsonWriter, typed};
 use crate::lazy::Told;
-use crate::notifier::News;
+use crate::notifier::{Glance, News};
 use crate::profile::ReaderFacts;
 use crate::render::{Rendering, Shape};
 use crate::room::RoomReader;
@@ -173,14 +173,14 @@ async fn look(
 }
 
 async fn answer(round: &Round<'_>) -> Result<Answer> {
-    let news = match round.since {
-        Some(since) => round.inner.notifier.news(round.user(), since.right_until()),
-        None => News::Unknown,
+    let glance = match round.since {
+        Some(since) => round.inner.notifier.glance(round.user(), since),
+        None => Glance::nothing(),
     };
-    let keys = keys::sections(round, &news).await?;
-    let data = account_data_changed(round, &news).await?;
-    let sections = rooms::sections(round, news, &data).await?;
-    let presences = presence::section(round, &sections.joined_anew).await?;
+    let keys = keys::sections(round, &glance).await?;
+    let data = account_data_changed(round, &glance.news).await?;
+    let sections = rooms::sections(round, glance.news, &data).await?;
+    let presences = presence::section(round, glance.faces, &sections.joined_anew).await?;
     let next = SyncToken {
         to_device: Some(keys.to_device.upto).filter(|upto| *upto != round.to.position),
         misled_since: sections.misled_since,

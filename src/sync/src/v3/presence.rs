@@ -24,13 +24,14 @@ const TYPE: &str = "m.presence";
 /// The presence events to tell. The user's own presence is none of them ("the presence status of other users").
 pub(super) async fn section(
     round: &Round<'_>,
+    faces: Option<Vec<Arc<str>>>,
     joined_anew: &[RoomNo],
 ) -> Result<Vec<Box<RawValue>>> {
     let filter = &round.filter.presence;
     if !filter.wants_type(TYPE) || filter.wants_nothing() {
         return Ok(Vec::new());
     }
-    let mut users = changed(round).await?;
+    let mut users = changed(round, faces).await?;
     for room in joined_anew {
         users.extend(members_of(round, *room).await?);
     }
@@ -53,10 +54,9 @@ pub(super) async fn section(
 }
 
 /// The users whose presence changed since, or who came into one of the rooms.
-async fn changed(round: &Round<'_>) -> Result<BTreeSet<Arc<str>>> {
+async fn changed(round: &Round<'_>, faces: Option<Vec<Arc<str>>>) -> Result<BTreeSet<Arc<str>>> {
     let notifier = &round.inner.notifier;
-    let since = round.since.unwrap_or_default();
-    let candidates = match notifier.faces(round.user(), since) {
+    let candidates = match faces {
         Some(faces) => faces,
         None => {
             // Also whoever came into one of the rooms meanwhile, which is not remembered.
