@@ -245,7 +245,7 @@ fn the_documented_file_has_every_setting() {
             _ => count += 1,
         }
     }
-    assert!(count < 60, "{count} settings"); // spec/decisions/040-sixty-settings.md
+    assert!(count <= 60, "{count} settings"); // spec/decisions/040-sixty-settings.md
 }
 
 #[test]
