@@ -15,6 +15,7 @@ mod json;
 mod lazy;
 mod notifier;
 mod pages;
+mod partials;
 mod profile;
 mod render;
 mod room;

@@ -22,6 +22,7 @@ use crate::filter::Filter;
 use crate::json::JsonWriter;
 use crate::lazy::LazyCache;
 use crate::notifier::News;
+use crate::partials::Partials;
 use crate::profile::{ReaderFacts, ReaderFactsCache};
 use crate::room::{RoomCaches, RoomReader};
 use crate::{Error, Notifier, Result, SyncToken, Token, pages, v3};
@@ -86,6 +87,7 @@ pub(crate) struct Inner {
     pub(crate) reading: Arc<Reading>,
     pub(crate) notifier: Notifier,
     pub(crate) lazy: LazyCache,
+    pub(crate) partials: Partials,
     pub(crate) counts: CountsCache,
     pub(crate) heads: HeadsCache,
     /// Who fetches history that is not here; nobody on a server without others.
@@ -114,6 +116,7 @@ impl Sync {
             parts,
             reading,
             lazy: LazyCache::new(),
+            partials: Partials::default(),
             counts: CountsCache::new(),
             heads: HeadsCache::new(),
             history: OnceLock::new(),

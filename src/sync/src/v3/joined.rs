@@ -119,11 +119,11 @@ pub(super) async fn section(
 
 /// Whether the client has to wait for the room: it wants all members, and most are not known yet.
 async fn is_hidden(round: &Round<'_>, reader: &RoomReader<'_>) -> Result<bool> {
-    let is_lazy = round.filter.room.state.lazy_load_members;
-    Ok(!is_lazy
-        && partial::partial(reader.snapshot, reader.no)
-            .await?
-            .is_some())
+    if round.filter.room.state.lazy_load_members {
+        return Ok(false);
+    }
+    let at = (&*round.inner.parts.store, reader.snapshot);
+    round.inner.partials.is_partial(at, reader.no).await
 }
 
 /// Whether the client had to wait for the room until now.
