@@ -5,6 +5,7 @@
 //! so what it is told is never older than what it reads.
 
 mod board;
+mod glance;
 mod recent;
 mod tail;
 
@@ -24,8 +25,9 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use board::{Board, Glance, News};
+pub(crate) use board::Board;
 use board::{PresenceChange, Stretches};
+pub(crate) use glance::{Glance, News};
 pub(crate) use tail::Tail;
 
 use crate::room::RoomReader;

@@ -54,23 +54,10 @@ pub(super) async fn section(
         return Ok(None);
     }
     let upto = round.to.position;
-    let known = round.since.map(|since| {
-        let tail = round.inner.notifier.tail(reader.no, since.position, upto);
-        (since.position, tail)
-    });
-    let is_new = match &known {
-        None => true,
-        Some((since, tail)) => {
-            ask.has_moved && was_away(round, reader, ask.row, *since).await?
-                || was_hidden(round, reader, (*since, tail)).await?
-        }
-    };
-    // A room that is new to the client is told as to one that knows nothing.
-    let known = known.filter(|_| !is_new);
-    let (since, tail) = (
-        known.as_ref().map(|(since, _)| *since),
-        known.as_ref().map(|(_, tail)| tail),
-    );
+    let known = known(round, reader, &ask).await?;
+    let is_new = known.is_none();
+    let since = known.as_ref().map(|(since, _)| *since);
+    let tail = known.as_ref().map(|(_, tail)| tail);
     let viewer = Viewer::joined(round.user());
     let stretch = Stretch { after: since, upto };
     let mut timeline = timeline::section(round, reader, &viewer, (stretch, tail)).await?;
@@ -115,6 +102,24 @@ pub(super) async fn section(
         is_new,
         misled_since,
     }))
+}
+
+/// Up to when the client knows the room, and what is at hand since; `None` if it begins with the room.
+async fn known(
+    round: &Round<'_>,
+    reader: &RoomReader<'_>,
+    ask: &JoinedAsk<'_>,
+) -> Result<Option<(Position, Tail)>> {
+    let Some(since) = round.since.map(|since| since.position) else {
+        return Ok(None);
+    };
+    let tail = round
+        .inner
+        .notifier
+        .tail(reader.no, since, round.to.position);
+    let is_new = ask.has_moved && was_away(round, reader, ask.row, since).await?
+        || was_hidden(round, reader, (since, &tail)).await?;
+    Ok((!is_new).then_some((since, tail)))
 }
 
 /// Whether the client has to wait for the room: it wants all members, and most are not known yet.
