@@ -184,7 +184,7 @@ async fn states_and_cut(
         let first = timeline.events.first();
         first.map(|event| event.row.state_before)
     };
-    let found = states(round, reader, known, start(timeline)).await?;
+    let found = states(round, reader, known, timeline).await?;
     let misled = misled::misled(round, reader, &timeline.events, found.end).await?;
     if misled.cut == 0 {
         return Ok((found, misled.since));
@@ -202,13 +202,18 @@ async fn states(
     round: &Round<'_>,
     reader: &RoomReader<'_>,
     (since, tail): (Option<Position>, Option<&Tail>),
-    start: Option<StateId>,
+    timeline: &Timeline,
 ) -> Result<StateStretch<StateId>> {
     let upto = round.to.position;
+    let start = timeline.events.first();
+    let start = start.map(|event| event.row.state_before);
+    let has_state = timeline.events.iter().any(|event| event.pdu.is_state());
     if let Some(start) = start
         && tail.is_some_and(|tail| tail.is_state_same)
+        && !has_state
     {
-        // The state is known not to have changed; its id matters only for members that are loaded lazily.
+        // The state is known not to have changed; its id matters only for members that are loaded lazily. (An event may
+        // come on another state than the room's: a state event is compared with what is really the state.)
         return Ok(StateStretch {
             before: start,
             start,
