@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::row::rows;
 use crate::tables::JOBS;
-use crate::{Result, RoomNo};
+use crate::{EventNo, Result, RoomNo};
 
 /// Which worker does a job; the first part of its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +65,16 @@ pub enum JobRow {
         from: String,
         /// The new room.
         to: String,
+    },
+    /// Rooms: a user who left by herself is in a room again, without having come: servers that have not heard of it said
+    /// so, and resolution followed them. She leaves once more.
+    LeaveAgain {
+        /// The room.
+        room: RoomNo,
+        /// The user.
+        user: String,
+        /// The join that she left after.
+        join: EventNo,
     },
 }
 rows!(JobRow = 1);

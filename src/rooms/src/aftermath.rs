@@ -86,10 +86,15 @@ impl Stage<'_> {
             joins,
         };
         for job in jobs_of(event, around) {
-            let index = self.jobs;
-            jobs::put(self.ops(), Owner::Rooms, index, &job);
-            self.jobs += 1;
+            self.stage_job(&job);
         }
+    }
+
+    /// Puts a job into the commit.
+    pub(crate) fn stage_job(&mut self, job: &JobRow) {
+        let index = self.jobs;
+        jobs::put(self.ops(), Owner::Rooms, index, job);
+        self.jobs += 1;
     }
 
     /// The same for an event that came from elsewhere.

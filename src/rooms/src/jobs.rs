@@ -165,6 +165,9 @@ impl Rooms {
                 self.follow_upgrade((from, to), user.as_deref()).await
             }
             JobRow::GuestsLeave { room } => self.guests_leave(*room).await,
+            JobRow::LeaveAgain { room, user, join } => {
+                self.leave_once_more(*room, user, *join).await
+            }
             JobRow::CarryOver { .. } => {
                 tracing::error!("a job of accounts was given to rooms");
                 Ok(())

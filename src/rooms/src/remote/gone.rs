@@ -5,12 +5,13 @@
 //! is not right in it is said anew, on top of the join.
 
 use hearth_data::append::Standing;
-use hearth_data::{RoomNo, members, timeline};
+use hearth_data::{EventNo, RoomNo, members, timeline};
 use ruma::events::room::member::MembershipState;
 use ruma::{OwnedUserId, UserId};
 
 use super::fetch::Difference;
 use super::lift::MEMBER;
+use crate::jobs::settle;
 use crate::membership::{Action, MemberAsk};
 use crate::read::Look;
 use crate::{Error, Result, Rooms};
@@ -53,6 +54,28 @@ impl Rooms {
         };
         let before = timeline::event(&*look.snapshot, look.room, before).await?;
         Ok(before.is_some_and(|(_, before)| difference.set.contains(&before.event_id)))
+    }
+
+    /// Has a user leave once more, if she is still in a room by the join that she left after.
+    pub(crate) async fn leave_once_more(
+        &self,
+        room: RoomNo,
+        user: &str,
+        join: EventNo,
+    ) -> Result<()> {
+        let Ok(user) = UserId::parse(user) else {
+            return Ok(());
+        };
+        let snapshot = self.snapshot().await?;
+        let row = members::user_room(&*snapshot, user.as_str(), room).await?;
+        let is_in = |row: &members::UserRoomRow| {
+            row.membership == MembershipState::Join && row.event == join
+        };
+        if !row.as_ref().is_some_and(is_in) {
+            return Ok(());
+        }
+        let ask = MemberAsk::of_self(Action::Leave, &user, None);
+        settle(self.change_here(room, ask).await)
     }
 
     /// Has users leave once more.

@@ -371,6 +371,7 @@ impl Stage<'_> {
             extremities.retain(|extremity| extremity.event != number);
         }
         self.note_related(pdu, (place, row), relating);
+        self.stage_leaves_again(now).await?;
         self.follow_state(now).await?;
         if let Some(redaction) = redaction {
             self.redact(redaction, number);

@@ -1,8 +1,10 @@
 //! What is derived from the current state, and states put together of known events.
 
 use hearth_data::append::{LocalMember, MemberChange, remove_member, write_member};
+use hearth_data::jobs::JobRow;
 use hearth_data::{EventNo, StateId, relations};
 use hearth_event::Pdu;
+use ruma::UserId;
 use ruma::events::room::member::MembershipState;
 
 use super::Stage;
@@ -44,6 +46,44 @@ impl Stage<'_> {
                 .await?;
         }
         Ok(())
+    }
+
+    /// Local users who left by themselves, and whom the current state has as joined again by an older join: the jobs that
+    /// have them leave once more. Before what is derived from the state follows it.
+    pub(crate) async fn stage_leaves_again(&mut self, before: StateId) -> Result<()> {
+        if before == self.state() {
+            return Ok(());
+        }
+        let changes = self.writer.view().diff(before, self.state()).await?;
+        let numbers: Vec<EventNo> = changes.iter().filter_map(|change| change.after).collect();
+        let pdus = self.pdus(&numbers).await?;
+        for (join, (pdu, _)) in &pdus {
+            let user = pdu.sender();
+            let is_join = self.inner.is_local(user)
+                && pdu.is("m.room.member", user.as_str())
+                && content::membership(pdu) == Some(MembershipState::Join);
+            if is_join && self.has_left_since(user, *join).await? {
+                let job = JobRow::LeaveAgain {
+                    room: self.room(),
+                    user: user.to_string(),
+                    join: *join,
+                };
+                self.stage_job(&job);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a local user is out of the room because she left it after a join.
+    async fn has_left_since(&mut self, user: &UserId, join: EventNo) -> Result<bool> {
+        let row = self.user_room(user.as_str()).await?;
+        let Some(row) = row.filter(|row| row.event > join) else {
+            return Ok(false);
+        };
+        let left = self.pdus(&[row.event]).await?;
+        Ok(left.get(&row.event).is_some_and(|(leave, _)| {
+            leave.sender() == user && content::membership(leave) == Some(MembershipState::Leave)
+        }))
     }
 
     /// What a state has otherwise than another, by key.
