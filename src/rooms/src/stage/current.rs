@@ -2,7 +2,7 @@
 
 use hearth_data::append::{LocalMember, MemberChange, remove_member, write_member};
 use hearth_data::jobs::JobRow;
-use hearth_data::{EventNo, StateId, relations};
+use hearth_data::{EventNo, Place, StateId, relations, timeline};
 use hearth_event::Pdu;
 use ruma::UserId;
 use ruma::events::room::member::MembershipState;
@@ -11,6 +11,9 @@ use super::Stage;
 use super::admit::{NewState, Taken};
 use crate::view::Known;
 use crate::{Result, content};
+
+/// How many events after a leave are looked through for a join.
+const LOOKED_THROUGH_MAX: usize = 1_000;
 
 impl Stage<'_> {
     /// Brings all that is derived from the current state up to date after it changed from `before`.
@@ -74,16 +77,41 @@ impl Stage<'_> {
         Ok(())
     }
 
-    /// Whether a local user is out of the room because she left it after a join.
+    /// Whether a local user is out of the room because she left it after a join, and has not come back since: a join that
+    /// resolution took away again says what she wants.
     async fn has_left_since(&mut self, user: &UserId, join: EventNo) -> Result<bool> {
         let row = self.user_room(user.as_str()).await?;
         let Some(row) = row.filter(|row| row.event > join) else {
             return Ok(false);
         };
         let left = self.pdus(&[row.event]).await?;
-        Ok(left.get(&row.event).is_some_and(|(leave, _)| {
+        let is_own = left.get(&row.event).is_some_and(|(leave, _)| {
             leave.sender() == user && content::membership(leave) == Some(MembershipState::Leave)
-        }))
+        });
+        Ok(is_own && !self.has_come_after(user, row.event).await?)
+    }
+
+    /// Whether a user joined after an event, as far as the room's history is looked through; where it is longer, she is
+    /// taken to have.
+    async fn has_come_after(&self, user: &UserId, event: EventNo) -> Result<bool> {
+        let found = timeline::event(self.snapshot, self.room(), event).await?;
+        let Some((Some(place), _)) = found else {
+            return Ok(true);
+        };
+        let (from, to) = (place.next(), Place::MAX);
+        let after =
+            timeline::forward(self.snapshot, self.room(), from, to, LOOKED_THROUGH_MAX).await?;
+        if after.len() == LOOKED_THROUGH_MAX {
+            return Ok(true);
+        }
+        for placed in after {
+            let pdu = timeline::pdu(self.view.version, &self.batch.head.room_id, &placed.row)?;
+            let is_own = pdu.sender() == user && pdu.is("m.room.member", user.as_str());
+            if is_own && content::membership(&pdu) == Some(MembershipState::Join) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// What a state has otherwise than another, by key.
