@@ -1,6 +1,8 @@
 //! Application services: who they act as, and the users that they make (application service API, "Identity assertion"
 //! and "Server admin style permissions").
 
+use std::sync::Arc;
+
 use hearth_data::accounts::devices::{DeviceRow, device_row};
 use hearth_data::accounts::users::user;
 use hearth_data::tables::DEVICES;
@@ -71,13 +73,9 @@ impl Accounts {
         username: Option<String>,
         device: Option<&NewDevice>,
     ) -> Result<Registered> {
-        let new = NewUser {
-            username: Some(username.ok_or(Error::IncompleteAuth("username"))?),
-            kind: RegistrationKind::ByService,
-            service: Some(service.id.clone()),
-            ..NewUser::default()
-        };
-        self.register(new, device).await
+        let username = username.ok_or(Error::IncompleteAuth("username"))?;
+        self.register(of_service(service.id.clone(), username), device)
+            .await
     }
 
     /// Begins a session of a user of an application service.
@@ -106,12 +104,7 @@ impl Accounts {
 
     /// Makes the user that an application service is when it does not say, unless she is there.
     pub async fn ensure_service_user(&self, service: &str, user_id: &UserId) -> Result<()> {
-        let new = NewUser {
-            username: Some(user_id.localpart().to_owned()),
-            kind: RegistrationKind::ByService,
-            service: Some(service.into()),
-            ..NewUser::default()
-        };
+        let new = of_service(service.into(), user_id.localpart().to_owned());
         match self.register(new, None).await {
             Ok(_) | Err(Error::UserInUse) => Ok(()),
             Err(error) => Err(error),
@@ -165,5 +158,15 @@ impl Accounts {
             return Err(Error::Exclusive);
         }
         Ok(user_id)
+    }
+}
+
+/// A user to be who belongs to an application service.
+fn of_service(service: Arc<str>, username: String) -> NewUser {
+    NewUser {
+        username: Some(username),
+        kind: RegistrationKind::ByService,
+        service: Some(service),
+        ..NewUser::default()
     }
 }

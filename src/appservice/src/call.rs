@@ -8,7 +8,7 @@ use http::{Method, Request, StatusCode};
 use crate::{AppServices, Error, Result};
 
 /// Where paths begin.
-const PREFIX: &str = "/_matrix/app/v1/";
+pub(crate) const PREFIX: &str = "/_matrix/app/v1/";
 /// Where services of before the versions have them.
 const OLD_PREFIX: &str = "/";
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use hearth_data::appservices::enqueue;
 use hearth_data::changes::{self, Change};
 use hearth_data::timeline::{EventRef, Whereabouts};
-use hearth_data::{EventNo, RoomNo, members, meta, rooms, tables, timeline};
+use hearth_data::{RoomNo, members, meta, rooms, tables, timeline};
 use hearth_event::{Pdu, RoomVersion};
 use hearth_store::{Batch, Position, Snapshot};
 
@@ -150,12 +150,19 @@ impl AppServices {
     }
 }
 
-/// An event with the room's version.
-async fn event_pdu(snapshot: &dyn Snapshot, event: EventRef) -> Result<Option<Pdu>> {
-    let Some(version) = version(snapshot, event.room).await? else {
+/// An event, if it is there and its room's version is supported.
+async fn event_pdu(
+    snapshot: &dyn Snapshot,
+    EventRef { room, event }: EventRef,
+) -> Result<Option<Pdu>> {
+    let Some((version, room_id)) = version(snapshot, room).await? else {
         return Ok(None);
     };
-    pdu(snapshot, (event.room, event.event), &version).await
+    let found = timeline::event(snapshot, room, event).await?;
+    found
+        .map(|(_, row)| timeline::pdu(version, &room_id, &row))
+        .transpose()
+        .map_err(Into::into)
 }
 
 /// A room's version and id.
@@ -165,16 +172,4 @@ pub(crate) type Name = (RoomVersion, ruma::OwnedRoomId);
 pub(crate) async fn version(snapshot: &dyn Snapshot, room: RoomNo) -> Result<Option<Name>> {
     let head = rooms::head(snapshot, room).await?;
     Ok(head.and_then(|head| Some((RoomVersion::new(&head.version)?, head.room_id))))
-}
-
-async fn pdu(
-    snapshot: &dyn Snapshot,
-    (room, event): (RoomNo, EventNo),
-    (version, room_id): &Name,
-) -> Result<Option<Pdu>> {
-    let found = timeline::event(snapshot, room, event).await?;
-    found
-        .map(|(_, row)| timeline::pdu(*version, room_id, &row))
-        .transpose()
-        .map_err(Into::into)
 }

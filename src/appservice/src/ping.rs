@@ -10,7 +10,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use ruma::RoomAliasId;
 use serde_json::json;
 
-use crate::call::Call;
+use crate::call::{Call, PREFIX};
 use crate::{AppServices, Error, PingError};
 
 /// Longest part of a service's answer that is shown, in bytes.
@@ -46,7 +46,7 @@ impl AppServices {
             body: Some(body.to_string().into()),
         };
         let begun = self.0.parts.clock.now();
-        let answered = self.send(id, "/_matrix/app/v1/", &call).await;
+        let answered = self.send(id, PREFIX, &call).await;
         let answered = answered.map_err(|error| match error {
             Error::Unreachable(OutError::Timeout) => PingError::TimedOut,
             Error::Unreachable(error) => PingError::Unreachable(error),

@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 
-use futures_util::FutureExt;
 use hearth_data::changes::{Change, record};
 use hearth_data::e2ee::keys::DeviceId;
 use hearth_data::e2ee::to_device::{self, ToDeviceTxn, ToDeviceTxnRow};
@@ -261,7 +260,9 @@ impl E2ee {
         let device = device_of(caller)?;
         loop {
             let from = self.inner.acknowledged.get(&device);
-            if from >= upto || !self.may_have_come_after(from) {
+            // The store tells of a commit a moment after it: what is not seen yet is removed with the next acknowledgement.
+            let tables = [t::TO_DEVICE.info().id];
+            if from >= upto || !self.inner.parts.store.is_written_past(&tables, from) {
                 return Ok(());
             }
             let snapshot = self.snapshot().await?;
@@ -280,16 +281,6 @@ impl E2ee {
                 return Ok(());
             }
         }
-    }
-}
-
-impl E2ee {
-    /// Whether messages to devices, whoever's, may have been kept since a commit. The store tells followers of a commit a
-    /// moment after it: what is not seen yet is removed with the next acknowledgement.
-    fn may_have_come_after(&self, position: Position) -> bool {
-        let tables = [t::TO_DEVICE.info().id];
-        let written = self.inner.parts.store.wait_past_in(&tables, position);
-        written.now_or_never().is_some()
     }
 }
 

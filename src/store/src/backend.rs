@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Waker};
 
 use bytes::Bytes;
 
@@ -50,6 +51,13 @@ pub trait Backend: Send + Sync {
         tables: &'a [u8],
         seen: Position,
     ) -> BoxFuture<'a, Result<Position>>;
+
+    /// Whether a commit after `seen` has written in one of some tables: what [`Backend::wait_past_in`] would not wait for.
+    fn is_written_past(&self, tables: &[u8], seen: Position) -> bool {
+        let mut written = self.wait_past_in(tables, seen);
+        let mut context = Context::from_waker(Waker::noop());
+        written.as_mut().poll(&mut context).is_ready()
+    }
 
     /// How large a batch may be.
     fn limits(&self) -> Limits;

@@ -3,7 +3,6 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use futures_util::FutureExt;
 use hearth_data::{RoomNo, partial, tables};
 use hearth_store::{Backend, Position, Snapshot};
 
@@ -40,7 +39,6 @@ impl Partials {
             return false;
         };
         let tables = [tables::PARTIAL_ROOMS.info().id];
-        let written = store.wait_past_in(&tables, Position(position));
-        written.now_or_never().is_none()
+        !store.is_written_past(&tables, Position(position))
     }
 }

@@ -35,10 +35,14 @@ namespaces:
 ",
 ];
 
-async fn api() -> Api {
+fn registrations() -> Arc<Registrations> {
     let registrations = SERVICES.map(|yaml| Registration::from_yaml(yaml).unwrap());
     let registrations = Registrations::new(server_name!("h.test"), registrations.into());
-    let registrations = Arc::new(registrations.unwrap());
+    Arc::new(registrations.unwrap())
+}
+
+async fn api() -> Api {
+    let registrations = registrations();
     let close = |settings: &mut hearth_accounts::Settings| {
         settings.registration = RegistrationSetting::Closed;
     };
@@ -80,9 +84,7 @@ async fn a_service_registers_its_own_users_and_no_others() {
 
 #[tokio::test]
 async fn nobody_else_registers_users_of_a_service() {
-    let registrations = SERVICES.map(|yaml| Registration::from_yaml(yaml).unwrap());
-    let registrations = Registrations::new(server_name!("h.test"), registrations.into());
-    let api = Api::beside_services(|_| {}, Arc::new(registrations.unwrap()));
+    let api = Api::beside_services(|_| {}, registrations());
     for (name, expected) in [
         ("irc_ann", (400, "M_EXCLUSIVE")),
         ("IRC_Ann", (400, "M_EXCLUSIVE")),
