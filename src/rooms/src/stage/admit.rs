@@ -194,6 +194,10 @@ impl Stage<'_> {
         };
         let verdict = self.decide_live(pdu, &auth, (before, now)).await?;
         let verdict = judged(verdict, is_recommended);
+        if let Verdict::Rejected(why) | Verdict::SoftFailed(why) = &verdict {
+            let standing = standing(&verdict);
+            tracing::debug!(event.id = %pdu.event_id(), room = %self.room_id(), ?standing, %why, "refused an event");
+        }
         let was = found.map(|found| (found.event, found.whereabouts()));
         if was.is_some() && matches!(verdict, Verdict::Rejected(_)) {
             // It stays what it was, an outlier or rejected: nothing is to be built on it.
