@@ -20,6 +20,7 @@ use serde_json::value::RawValue;
 use super::fetch::Difference;
 use super::import::Step;
 use super::intake::Site;
+use super::lift::MEMBER;
 use crate::membership::{Action, MemberAsk};
 use crate::stage::admit::{Intake, Taken};
 use crate::{Error, Result, Rooms};
@@ -271,7 +272,9 @@ impl Rooms {
         let mut all = chain;
         all.extend(state);
         self.keep_outliers(&site, all).await?;
-        let mut gone = self.advance_to(&site, ids).await?;
+        let mut gone = self
+            .advance_to(&site, (ids, answer.members_omitted))
+            .await?;
         gone.retain(|user| user != join.sender());
         let partial = answer
             .members_omitted
@@ -409,13 +412,25 @@ impl Rooms {
 
     /// Makes a state of known events the current one, in as many commits as it takes. Answers which users of this server it
     /// takes for joined who have left.
-    async fn advance_to(&self, site: &Site, ids: Vec<OwnedEventId>) -> Result<Vec<OwnedUserId>> {
+    ///
+    /// Where members were left out of it, those of this server stay as they are known here: without them, a state of a
+    /// branch on which one has not left yet would have nothing against it.
+    async fn advance_to(
+        &self,
+        site: &Site,
+        (ids, members_omitted): (Vec<OwnedEventId>, bool),
+    ) -> Result<Vec<OwnedUserId>> {
         let snapshot = self.snapshot().await?;
         let look = self.look(snapshot, site.room).await?;
         let look = look.ok_or(Error::NoSuchRoom)?;
-        let difference = self
+        let mut difference = self
             .difference_to(&look, (ids, None), look.head.state)
             .await?;
+        if members_omitted {
+            let is_ours = |user: &str| UserId::parse(user).is_ok_and(|user| self.0.is_local(&user));
+            let unset = &mut difference.unset;
+            unset.retain(|(kind, user)| kind != MEMBER || !is_ours(user));
+        }
         let gone = self.gone(&look, &difference).await?;
         drop(look);
         self.advance_by((site.room, None), &difference).await?;
