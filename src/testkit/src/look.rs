@@ -153,8 +153,9 @@ impl Node {
     }
 
     /// Whether this server holds all users of another to be out of a room although it knows how that one has them come
-    /// in: their leaves and bans do not follow these joins, resolution chose them. By the specification nothing more is
-    /// told to that server, so that it goes on by itself.
+    /// in: their leaves and bans do not follow these joins, resolution chose them, or that one had to soft-fail them, as
+    /// their senders had left when they came. By the specification nothing more is told to that server, so that it goes on
+    /// by itself.
     pub(crate) async fn holds_out(&self, other: &Self, room_id: &RoomId) -> bool {
         let (Some(here), Some(there)) = (
             Room::open(self, room_id).await,
@@ -173,8 +174,9 @@ impl Node {
             };
             let before = here.member(out.state_before, user.as_str()).await;
             let follows = before.is_some_and(|(before, _)| before.event_id == join.event_id);
+            let is_refused = other.standing(&out.event_id).await == Some(Standing::SoftFailed);
             let knows = self.standing(&join.event_id).await.is_some();
-            if membership == "join" || follows || !knows {
+            if membership == "join" || (follows && !is_refused) || !knows {
                 return false;
             }
         }
