@@ -20,7 +20,6 @@ use serde_json::value::RawValue;
 use super::fetch::Difference;
 use super::import::Step;
 use super::intake::Site;
-use super::lift::MEMBER;
 use crate::membership::{Action, MemberAsk};
 use crate::stage::admit::{Intake, Taken};
 use crate::{Error, Result, Rooms};
@@ -412,9 +411,6 @@ impl Rooms {
 
     /// Makes a state of known events the current one, in as many commits as it takes. Answers which users of this server it
     /// takes for joined who have left.
-    ///
-    /// Where members were left out of it, those of this server stay as they are known here: without them, a state of a
-    /// branch on which one has not left yet would have nothing against it.
     async fn advance_to(
         &self,
         site: &Site,
@@ -427,9 +423,7 @@ impl Rooms {
             .difference_to(&look, (ids, None), look.head.state)
             .await?;
         if members_omitted {
-            let is_ours = |user: &str| UserId::parse(user).is_ok_and(|user| self.0.is_local(&user));
-            let unset = &mut difference.unset;
-            unset.retain(|(kind, user)| kind != MEMBER || !is_ours(user));
+            self.keep_ours(&look, &mut difference).await?;
         }
         let gone = self.gone(&look, &difference).await?;
         drop(look);

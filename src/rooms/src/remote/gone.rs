@@ -35,6 +35,29 @@ impl Rooms {
         Ok(gone)
     }
 
+    /// Has users of this server stay as they are known here where a difference takes them out of the state because members
+    /// were left out: a state of a branch on which one has not left yet would have nothing against it.
+    pub(super) async fn keep_ours(&self, look: &Look, difference: &mut Difference) -> Result<()> {
+        let mut unset = Vec::new();
+        for (kind, key) in std::mem::take(&mut difference.unset) {
+            if kind != MEMBER || !self.is_as_told(look, &key).await? {
+                unset.push((kind, key));
+            }
+        }
+        difference.unset = unset;
+        Ok(())
+    }
+
+    /// Whether a user of this server is in the state by what her clients were told, not by what came before it.
+    async fn is_as_told(&self, look: &Look, user: &str) -> Result<bool> {
+        if !UserId::parse(user).is_ok_and(|user| self.0.is_local(&user)) {
+            return Ok(false);
+        }
+        let row = members::user_room(&*look.snapshot, user, look.room).await?;
+        let known = look.states().lookup(look.head.state, MEMBER, user).await?;
+        Ok(known.is_some() && row.map(|row| row.event) == known)
+    }
+
     async fn has_left(&self, look: &Look, difference: &Difference, user: &UserId) -> Result<bool> {
         let row = members::user_room(&*look.snapshot, user.as_str(), look.room).await?;
         let Some(row) = row.filter(|row| row.membership == MembershipState::Leave) else {
