@@ -13,11 +13,11 @@ use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_rustls::TlsConnector;
 
 use crate::names::{Names, lookup};
 use crate::policy::Policy;
 use crate::target::Target;
+use crate::tls::Trust;
 
 /// Connections at once, those that wait to be used again included.
 const CONNECTIONS_MAX: usize = 1_024;
@@ -29,23 +29,23 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) struct Connector {
     names: Arc<dyn Names>,
     policy: Arc<Policy>,
-    tls: TlsConnector,
+    trust: Trust,
     permits: Arc<Semaphore>,
 }
 
 impl Connector {
-    pub(crate) fn new(names: Arc<dyn Names>, policy: Policy, tls: TlsConnector) -> Self {
+    pub(crate) fn new(names: Arc<dyn Names>, policy: Policy, trust: Trust) -> Self {
         Self {
             names,
             policy: Arc::new(policy),
-            tls,
+            trust,
             permits: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
         }
     }
 
     async fn connect(self, target: Target) -> Result<Stream, OutError> {
-        let closed = |error| OutError::Connect(Box::new(error));
-        let permit = self.permits.clone().acquire_owned().await.map_err(closed)?;
+        let permit = self.permits.clone().acquire_owned().await;
+        let permit = permit.map_err(failed)?;
         let found = lookup(&*self.names, &target.at).await?;
         let stream = self.dial(&found).await?;
         let io: Box<dyn Io> = match &target.tls_name {
@@ -53,8 +53,8 @@ impl Connector {
             Some(name) => {
                 let name = ServerName::try_from(name.clone())
                     .map_err(|error| OutError::Invalid(error.to_string()))?;
-                let tls = self.tls.connect(name, stream).await;
-                Box::new(tls.map_err(|error| OutError::Connect(Box::new(error)))?)
+                let tls = self.trust.connector().map_err(failed)?;
+                Box::new(tls.connect(name, stream).await.map_err(failed)?)
             }
         };
         Ok(Stream {
@@ -153,4 +153,8 @@ impl hyper::rt::Write for Stream {
     ) -> Poll<std::io::Result<()>> {
         std::pin::Pin::new(&mut self.io).poll_shutdown(context)
     }
+}
+
+fn failed(error: impl std::error::Error + Send + Sync + 'static) -> OutError {
+    OutError::Connect(Box::new(error))
 }

@@ -44,6 +44,7 @@ use crate::target::Target;
 
 pub use crate::names::{Names, SystemNames};
 pub use crate::tls::TlsError;
+use crate::tls::Trust;
 
 /// How long an unused connection is kept.
 const IDLE_MAX: Duration = Duration::from_secs(30);
@@ -86,7 +87,11 @@ impl Egress {
         shutdown: CancellationToken,
     ) -> Result<Self, TlsError> {
         let policy = Policy::new(&settings.deny, &settings.allow);
-        let connector = Connector::new(names.clone(), policy, tls::connector(&settings.ca_files)?);
+        let connector = Connector::new(
+            names.clone(),
+            policy,
+            Trust::with_files(&settings.ca_files)?,
+        );
         let client = Client::builder(Tracked { tasks, shutdown })
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
