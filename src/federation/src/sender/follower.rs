@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use hearth_data::changes::{self, Change};
@@ -28,6 +28,8 @@ const WRITE_EVERY: Duration = Duration::from_secs(2);
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// How many destinations are read at once.
 const PAGE: usize = 256;
+/// Of how many rooms is known that no other server is in them; of more, all are looked up again.
+const ALONE_MAX: usize = 10_000;
 
 /// The few fields of an event that say to whom it goes.
 #[derive(Deserialize)]
@@ -63,47 +65,66 @@ impl<'a> Brief<'a> {
 /// The servers of rooms, as one snapshot shows them, and those that left in the part of the log that is being read.
 #[derive(Default)]
 struct Servers {
+    /// Rooms that no other server was in when the log was read last: for what is said there, nothing is looked up.
+    alone: HashSet<RoomNo>,
     joined: HashMap<RoomNo, Vec<String>>,
     left: HashMap<RoomNo, Vec<(Position, String)>>,
 }
 
 impl Servers {
-    fn of_log(rows: &[(Position, Vec<Change>)]) -> Self {
-        let mut servers = Self::default();
+    /// Goes on to the next part of the log.
+    fn read_log(&mut self, rows: &[(Position, Vec<Change>)]) {
+        self.joined.clear();
+        self.left.clear();
+        if self.alone.len() > ALONE_MAX {
+            self.alone.clear();
+        }
         for (position, changes) in rows {
             for change in changes {
-                if let Change::Member {
-                    room,
-                    user,
-                    joined: false,
-                } = change
-                    && let Some((_, server)) = user.split_once(':')
-                {
-                    let left = servers.left.entry(*room).or_default();
-                    left.push((*position, server.to_owned()));
+                match change {
+                    Change::Member { room, user, joined } => {
+                        self.alone.remove(room);
+                        if let Some((_, server)) = user.split_once(':').filter(|_| !joined) {
+                            let left = self.left.entry(*room).or_default();
+                            left.push((*position, server.to_owned()));
+                        }
+                    }
+                    Change::State { room } => {
+                        self.alone.remove(room);
+                    }
+                    _ => {}
                 }
             }
         }
-        servers
     }
 
-    /// To whom an event goes that was committed at a position: whoever is in the room, and whoever left with it or
-    /// after it.
-    async fn of_room(
+    /// To which other servers than `own` an event goes that was committed at a position: whoever is in the room, and
+    /// whoever left with it or after it.
+    async fn others(
         &mut self,
         snapshot: &dyn Snapshot,
-        room: RoomNo,
-        at: Position,
+        (room, at): (RoomNo, Position),
+        own: &ServerName,
     ) -> Result<BTreeSet<String>> {
+        if self.alone.contains(&room) {
+            return Ok(BTreeSet::new());
+        }
         let joined = match self.joined.entry(room) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(unknown) => unknown.insert(federation::servers(snapshot, room).await?),
         };
-        let left = self.left.get(&room).into_iter().flatten();
+        let left = self.left.get(&room);
+        if left.is_none() && joined.iter().all(|server| server == own.as_str()) {
+            self.alone.insert(room);
+            return Ok(BTreeSet::new());
+        }
+        let left = left.into_iter().flatten();
         let left = left
             .filter(|(when, _)| *when >= at)
             .map(|(_, server)| server);
-        Ok(joined.iter().chain(left).cloned().collect())
+        let mut servers: BTreeSet<String> = joined.iter().chain(left).cloned().collect();
+        servers.remove(own.as_str());
+        Ok(servers)
     }
 }
 
@@ -115,6 +136,7 @@ impl Sender {
         let mut typists = Typists::starting_at(self.0.parts.typing.version());
         let mut presence_seen = self.0.parts.presence.version();
         let mut written = tokio::time::interval(WRITE_EVERY);
+        let mut servers = Servers::default();
         while !shutdown.is_cancelled() {
             let step = async {
                 if !begun {
@@ -128,7 +150,7 @@ impl Sender {
                     biased;
                     moved = self.0.parts.store.wait_past(seen) => {
                         moved?;
-                        self.follow().await
+                        self.follow(&mut servers).await
                     }
                     _ = self.0.parts.typing.wait_past(typists.version()) => {
                         self.spread_typing(&mut typists).await
@@ -240,7 +262,7 @@ impl Sender {
         }
     }
 
-    async fn follow(&self) -> Result<()> {
+    async fn follow(&self, servers: &mut Servers) -> Result<()> {
         let snapshot = self.0.parts.store.snapshot().await?;
         let to = snapshot.position();
         loop {
@@ -253,10 +275,10 @@ impl Sender {
                 Some((position, _)) if rows.len() == ROWS_AT_ONCE => *position,
                 _ => to,
             };
-            let mut servers = Servers::of_log(&rows);
+            servers.read_log(&rows);
             for (position, changes) in &rows {
                 for change in changes.iter().filter(|change| !is_handed(change, changes)) {
-                    self.spread_change(&*snapshot, &mut servers, *position, (change, changes))
+                    self.spread_change(&*snapshot, servers, *position, (change, changes))
                         .await?;
                 }
             }
@@ -305,8 +327,8 @@ impl Sender {
         (at, (room, event)): (Position, (RoomNo, EventNo)),
         (from, changes): (Option<&String>, &[Change]),
     ) -> Result<()> {
-        let mut to = servers.of_room(snapshot, room, at).await?;
-        to.remove(self.server_name().as_str());
+        let place = (room, at);
+        let mut to = servers.others(snapshot, place, self.server_name()).await?;
         // Only what becomes of a member may concern a server that is not in the room.
         let is_member = |change| matches!(change, &Change::Member { room: of, .. } if of == room);
         if to.is_empty() && from.is_none() && !changes.iter().any(is_member) {
