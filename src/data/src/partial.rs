@@ -5,7 +5,7 @@ use ruma::OwnedEventId;
 use serde::{Deserialize, Serialize};
 
 use crate::row::{positioned_rows, rows};
-use crate::tables::{PARTIAL_ROOMS, WHOLE_ROOMS};
+use crate::tables::{PARTIAL_ROOMS, PARTIAL_STAYS, WHOLE_ROOMS};
 use crate::{EventNo, Result, RoomNo, StateId};
 
 /// How a room came to have partial state.
@@ -36,6 +36,9 @@ pub struct WholeRow {
 rows!(PartialRow = 1);
 positioned_rows!(WholeRow = 1);
 
+/// Most stays of a room that are kept because they ended before its state was whole.
+pub const STAYS_MAX: usize = 8;
+
 /// Whether, and how, a room's state is partial.
 pub async fn partial(snapshot: &dyn Snapshot, room: RoomNo) -> Result<Option<PartialRow>> {
     PARTIAL_ROOMS.get(snapshot, &room).await
@@ -55,6 +58,23 @@ pub async fn after(
 /// Marks a room.
 pub fn put(batch: &mut Batch, room: RoomNo, row: &PartialRow) {
     PARTIAL_ROOMS.put(batch, &room, row);
+}
+
+/// Stays in a room that ended before its state was whole, oldest first.
+pub async fn stays(snapshot: &dyn Snapshot, room: RoomNo) -> Result<Vec<PartialRow>> {
+    let range = PARTIAL_STAYS.prefix(&room);
+    let rows = PARTIAL_STAYS.range(snapshot, range, STAYS_MAX).await?;
+    Ok(rows.into_iter().map(|(_, row)| row).collect())
+}
+
+/// Keeps a stay that ended before the room's state was whole. Of more than [`STAYS_MAX`] the caller keeps no further one.
+pub fn put_stay(batch: &mut Batch, room: RoomNo, row: &PartialRow) {
+    PARTIAL_STAYS.put(batch, &(room, row.event), row);
+}
+
+/// The states of a stay are whole, or never will be.
+pub fn end_stay(batch: &mut Batch, room: RoomNo, join: EventNo) {
+    PARTIAL_STAYS.delete(batch, &(room, join));
 }
 
 /// The state is whole.

@@ -83,6 +83,10 @@ pub const STRIPPED_STATE: Table<(String, RoomNo), Json> =
 /// Room → how its state came to be known in part only. Written and read by `rooms`.
 pub const PARTIAL_ROOMS: Table<RoomNo, PartialRow> =
     Table::new(0x1e, "partial_rooms", Profile::Point);
+/// (room, our join) → a stay in a room that ended, and another began, before its state was whole. Written and read by
+/// `rooms`.
+pub const PARTIAL_STAYS: Table<(RoomNo, EventNo), PartialRow> =
+    Table::new(0x1c, "partial_stays", Profile::Scan);
 /// Room → the commit by which the rest of its state came. Written by `rooms`; read by `sync`.
 pub const WHOLE_ROOMS: Table<RoomNo, WholeRow> = Table::new(0x1d, "whole_rooms", Profile::Point);
 /// (room, place of the live event above) → history that is missing. Written by `rooms`; read by it and by `sync`.
@@ -356,6 +360,7 @@ pub const CATALOGUE: &[TableInfo] = &[
     USER_ROOMS_AT.info(),
     STRIPPED_STATE.info(),
     PARTIAL_ROOMS.info(),
+    PARTIAL_STAYS.info(),
     WHOLE_ROOMS.info(),
     GAPS.info(),
     EVENT_IDS.info(),

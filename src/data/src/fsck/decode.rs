@@ -37,6 +37,7 @@ pub(super) fn readers() -> Vec<Reader> {
         reader(&t::USER_ROOMS_AT),
         reader(&t::STRIPPED_STATE),
         reader(&t::PARTIAL_ROOMS),
+        reader(&t::PARTIAL_STAYS),
         reader(&t::WHOLE_ROOMS),
         reader(&t::GAPS),
         reader(&t::EVENT_IDS),

@@ -11,8 +11,8 @@ use crate::append::Standing;
 use crate::rooms::RoomHead;
 use crate::state::Entry;
 use crate::tables::{
-    GAPS, INBOX, MEMBERS, PARTIAL_ROOMS, ROOM_HEADS, ROOM_NUMBERS, ROOM_SERVERS, ROOM_STATES,
-    SERVER_ROOMS, TIMELINE, USER_ROOMS,
+    GAPS, INBOX, MEMBERS, PARTIAL_ROOMS, PARTIAL_STAYS, ROOM_HEADS, ROOM_NUMBERS, ROOM_SERVERS,
+    ROOM_STATES, SERVER_ROOMS, TIMELINE, USER_ROOMS,
 };
 use crate::{EventNo, Result, RoomNo, StateId};
 
@@ -113,7 +113,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Each gap lies below a placed event, and is filled from there downwards. Partial state is of an event that is here.
+    /// Each gap lies below a placed event, and is filled from there downwards.
     async fn gaps(&mut self, room: RoomNo, head: &RoomHead) -> Result<()> {
         let mut range = GAPS.prefix(&room);
         while let Some(page) = self.page(&GAPS, &mut range).await? {
@@ -125,7 +125,17 @@ impl Check<'_> {
                 });
             }
         }
-        if let Some(row) = self.row(&PARTIAL_ROOMS, &room).await? {
+        self.partial(room).await
+    }
+
+    /// Partial state is of an event that is here.
+    async fn partial(&mut self, room: RoomNo) -> Result<()> {
+        let mut rows: Vec<_> = self.row(&PARTIAL_ROOMS, &room).await?.into_iter().collect();
+        let mut range = PARTIAL_STAYS.prefix(&room);
+        while let Some(page) = self.page(&PARTIAL_STAYS, &mut range).await? {
+            rows.extend(page.into_iter().map(|(_, row)| row));
+        }
+        for row in rows {
             let found = self.event(room, row.event).await?;
             let same = found.is_some_and(|(_, event)| event.event_id == row.join);
             self.hold(same, Invariant::Gaps, || {

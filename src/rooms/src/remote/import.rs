@@ -169,13 +169,26 @@ impl Stage<'_> {
                 state: before,
                 ..row.clone()
             };
-            let room = self.room();
-            partial::put(self.batch.ops(), room, &row);
+            self.begin_partial(&row).await?;
         }
         Ok(Taken::Decided {
             verdict,
             event: number,
         })
+    }
+
+    /// The room's state is partial from now on. An earlier stay whose state was never whole is kept: its events may be built
+    /// upon.
+    async fn begin_partial(&mut self, row: &PartialRow) -> Result<()> {
+        let room = self.room();
+        if let Some(earlier) = partial::partial(self.snapshot, room).await? {
+            let kept = partial::stays(self.snapshot, room).await?;
+            if kept.len() < partial::STAYS_MAX {
+                partial::put_stay(self.batch.ops(), room, &earlier);
+            }
+        }
+        partial::put(self.batch.ops(), room, row);
+        Ok(())
     }
 
     /// The join is the one end of the room's graph; before it lies a gap.

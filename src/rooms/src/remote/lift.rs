@@ -28,6 +28,8 @@ pub(super) const MEMBER: &str = "m.room.member";
 /// A step of putting events on the whole state.
 #[derive(Clone, Debug)]
 pub(crate) struct Whole {
+    /// The join by which the state was partial.
+    pub(crate) join: EventNo,
     /// The state before our join, whole.
     pub(crate) state: StateId,
     /// The first event that is not done.
@@ -57,20 +59,22 @@ impl Whole {
 /// last ones the room's state is no longer partial.
 pub(super) async fn finish(stage: &mut Stage<'_>, whole: &Whole) -> Result<Taken> {
     let room = stage.room();
-    let Some(row) = partial::partial(stage.snapshot, room).await? else {
+    let mut stays = partial::stays(stage.snapshot, room).await?;
+    stays.extend(partial::partial(stage.snapshot, room).await?);
+    let mut stays = stays.into_iter();
+    let Some(row) = stays.find(|stay| stay.event == whole.join) else {
         return Ok(Taken::Done);
     };
-    let events = timeline::forward(
-        stage.snapshot,
-        room,
-        whole.from,
-        Place::MAX,
-        EVENTS_PER_COMMIT + 1,
-    )
-    .await?;
+    let (until, is_newest) = match stays.next() {
+        None => (Place::MAX, true),
+        Some(next) => (place_of(stage, next.event).await?, false),
+    };
+    let (from, limit) = (whole.from, EVENTS_PER_COMMIT + 1);
+    let events = timeline::forward(stage.snapshot, room, from, until, limit).await?;
     let next = events.get(EVENTS_PER_COMMIT).map(|placed| placed.place);
     let mut lift = Lift {
         row,
+        is_newest,
         whole: whole.clone(),
         states: HashMap::new(),
         after: HashMap::new(),
@@ -82,26 +86,17 @@ pub(super) async fn finish(stage: &mut Stage<'_>, whole: &Whole) -> Result<Taken
     if let Some(from) = next {
         return Ok(Taken::Next(Box::new(Whole { from, ..lift.whole })));
     }
-    let current = stage.state();
-    let ends = &stage.batch.head.extremities;
-    let ends: Vec<StateId> = ends.iter().map(|end| end.state_after).collect();
-    let now = match ends.is_empty() {
-        true => lift.state(stage, current).await?,
-        false => stage.resolve(ends).await?,
-    };
-    stage.batch.head.state = now;
-    stage.follow_state(current).await?;
-    if !lift.whole.unsaid.is_empty() {
-        let users = local_members(stage).await?;
-        // Of more it is not written which: those that are new to a user are told.
-        let mut servers = std::mem::take(&mut lift.whole.unsaid);
-        if servers.len() > UNSAID_MAX {
-            servers.clear();
-        }
-        stage.batch.introduce(users, &servers);
+    match is_newest {
+        true => lift.end(stage).await?,
+        false => partial::end_stay(stage.ops(), room, whole.join),
     }
-    partial::end(stage.ops(), room, &lift.row);
     Ok(Taken::Done)
+}
+
+async fn place_of(stage: &Stage<'_>, event: EventNo) -> Result<Place> {
+    let found = timeline::event(stage.snapshot, stage.room(), event).await?;
+    let place = found.and_then(|(place, _)| place);
+    place.ok_or_else(|| crate::stage::missing_event(event))
 }
 
 async fn local_members(stage: &Stage<'_>) -> Result<Vec<String>> {
@@ -126,6 +121,8 @@ async fn local_members(stage: &Stage<'_>) -> Result<Vec<String>> {
 /// Puts events on the whole state.
 struct Lift {
     row: PartialRow,
+    /// Whether it is the stay that goes on: the current state follows, and what is news is told.
+    is_newest: bool,
     whole: Whole,
     /// States with what is different between them and the partial one put on the whole one.
     states: HashMap<StateId, StateId>,
@@ -134,6 +131,35 @@ struct Lift {
 }
 
 impl Lift {
+    /// All events are on the whole state: so is the room.
+    async fn end(&mut self, stage: &mut Stage<'_>) -> Result<()> {
+        let room = stage.room();
+        let current = stage.state();
+        let ends = &stage.batch.head.extremities;
+        let ends: Vec<StateId> = ends.iter().map(|end| end.state_after).collect();
+        let now = match ends.is_empty() {
+            true => self.state(stage, current).await?,
+            false => stage.resolve(ends).await?,
+        };
+        stage.batch.head.state = now;
+        stage.follow_state(current).await?;
+        if !self.whole.unsaid.is_empty() {
+            let users = local_members(stage).await?;
+            // Of more it is not written which: those that are new to a user are told.
+            let mut servers = std::mem::take(&mut self.whole.unsaid);
+            if servers.len() > UNSAID_MAX {
+                servers.clear();
+            }
+            stage.batch.introduce(users, &servers);
+        }
+        partial::end(stage.ops(), room, &self.row);
+        for stay in partial::stays(stage.snapshot, room).await? {
+            // Nobody tells what it lacks.
+            partial::end_stay(stage.ops(), room, stay.event);
+        }
+        Ok(())
+    }
+
     async fn event(&mut self, stage: &mut Stage<'_>, placed: Placed) -> Result<()> {
         let was = placed.row;
         let (room, version) = (stage.room(), stage.view.version);
@@ -152,7 +178,12 @@ impl Lift {
         };
         let standing = match (was.standing, standing) {
             (Standing::Rejected, Standing::Accepted) => {
-                stage.admitted_late(&pdu, was.event).await?
+                let late = stage.admitted_late(&pdu, was.event).await?;
+                match late == Standing::Accepted && !self.is_newest {
+                    // It is news no longer.
+                    true => Standing::SoftFailed,
+                    false => late,
+                }
             }
             _ => standing,
         };

@@ -110,10 +110,31 @@ impl Rooms {
             room_id: look.head.room_id.clone(),
             version: look.version,
         };
+        let stays = partial::stays(&*look.snapshot, room).await?;
         drop(look);
+        let own = self.server_name();
+        for stay in stays {
+            let asked = servers(&stay, own).into_iter().chain(servers(&row, own));
+            match self.complete_stay(&site, &stay, asked).await {
+                Err(Error::Remote(_) | Error::NoServerInRoom) => {
+                    tracing::debug!(join = %stay.join, "nobody tells the state of an earlier stay");
+                }
+                other => other?,
+            }
+        }
+        self.complete_stay(&site, &row, servers(&row, own)).await
+    }
+
+    /// Completes the states of a stay by what one of some servers tells.
+    async fn complete_stay(
+        &self,
+        site: &Site,
+        row: &PartialRow,
+        servers: impl IntoIterator<Item = OwnedServerName>,
+    ) -> Result<()> {
         let mut failure = Error::NoServerInRoom;
-        for server in servers(&row, self.server_name()) {
-            match self.complete_from(&site, &row, &server).await {
+        for server in servers {
+            match self.complete_from(site, row, &server).await {
                 Err(error @ Error::Remote(_)) => failure = error,
                 other => return other,
             }
@@ -143,12 +164,14 @@ impl Rooms {
             return Err(RemoteError::Malformed(what.to_owned()).into());
         }
         let state = self.make_state(site, row.state, &difference).await?;
+        let is_current = self.is_partial_since(site.room, row).await?;
         // What fits into one commit comes with the last step, so that clients are told of all at once.
-        if difference.set.len() + difference.unset.len() > CHANGES_AT_ONCE {
+        if is_current && difference.set.len() + difference.unset.len() > CHANGES_AT_ONCE {
             self.advance_by((site.room, Some(row.state)), &difference)
                 .await?;
         }
         let mut whole = Box::new(Whole {
+            join: row.event,
             state,
             from,
             unsaid: BTreeSet::new(),
@@ -167,8 +190,17 @@ impl Rooms {
                 _ => break,
             }
         }
-        self.leave_again(site.room, gone).await;
+        if is_current {
+            self.leave_again(site.room, gone).await;
+        }
         Ok(())
+    }
+
+    /// Whether a stay goes on: no later one began.
+    async fn is_partial_since(&self, room: RoomNo, stay: &PartialRow) -> Result<bool> {
+        let snapshot = self.snapshot().await?;
+        let row = partial::partial(&*snapshot, room).await?;
+        Ok(row.is_some_and(|row| row.event == stay.event))
     }
 
     /// Our join, and where it stands in the room's history.
