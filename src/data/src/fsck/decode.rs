@@ -27,19 +27,6 @@ pub(super) fn readers() -> Vec<Reader> {
         reader(&t::META),
         reader(&t::CHANGES),
         reader(&t::JOBS),
-        reader(&t::ROOM_NUMBERS),
-        reader(&t::ROOM_HEADS),
-        reader(&t::ALIASES),
-        reader(&t::ROOM_ALIASES),
-        reader(&t::PUBLIC_ROOMS),
-        reader(&t::MEMBERS),
-        reader(&t::USER_ROOMS),
-        reader(&t::USER_ROOMS_AT),
-        reader(&t::STRIPPED_STATE),
-        reader(&t::PARTIAL_ROOMS),
-        reader(&t::PARTIAL_STAYS),
-        reader(&t::WHOLE_ROOMS),
-        reader(&t::GAPS),
         reader(&t::EVENT_IDS),
         reader(&t::WHEREABOUTS),
         reader(&t::TIMELINE),
@@ -88,10 +75,29 @@ pub(super) fn readers() -> Vec<Reader> {
         reader(&t::ORIGIN_TXNS),
         reader(&t::INBOX),
     ];
+    readers.extend(room_readers());
     readers.extend(media_readers());
     readers.extend(key_readers());
     readers.extend(social_readers());
     readers
+}
+
+fn room_readers() -> Vec<Reader> {
+    vec![
+        reader(&t::ROOM_NUMBERS),
+        reader(&t::ROOM_HEADS),
+        reader(&t::ALIASES),
+        reader(&t::ROOM_ALIASES),
+        reader(&t::PUBLIC_ROOMS),
+        reader(&t::MEMBERS),
+        reader(&t::USER_ROOMS),
+        reader(&t::USER_ROOMS_AT),
+        reader(&t::STRIPPED_STATE),
+        reader(&t::PARTIAL_ROOMS),
+        reader(&t::PARTIAL_STAYS),
+        reader(&t::WHOLE_ROOMS),
+        reader(&t::GAPS),
+    ]
 }
 
 fn media_readers() -> Vec<Reader> {

@@ -194,10 +194,7 @@ impl Stage<'_> {
         };
         let verdict = self.decide_live(pdu, &auth, (before, now)).await?;
         let verdict = judged(verdict, is_recommended);
-        if let Verdict::Rejected(why) | Verdict::SoftFailed(why) = &verdict {
-            let standing = standing(&verdict);
-            tracing::debug!(event.id = %pdu.event_id(), room = %self.room_id(), ?standing, %why, "refused an event");
-        }
+        log_refusal(pdu, &verdict);
         let was = found.map(|found| (found.event, found.whereabouts()));
         if was.is_some() && matches!(verdict, Verdict::Rejected(_)) {
             // It stays what it was, an outlier or rejected: nothing is to be built on it.
@@ -513,6 +510,13 @@ pub(crate) fn keys_of(pdu: &Pdu) -> Vec<(String, String)> {
         keys.push(create);
     }
     keys
+}
+
+fn log_refusal(pdu: &Pdu, verdict: &Verdict) {
+    if let Verdict::Rejected(why) | Verdict::SoftFailed(why) = verdict {
+        let (event, room, standing) = (pdu.event_id(), pdu.room_id(), standing(verdict));
+        tracing::debug!(event.id = %event, %room, ?standing, %why, "refused an event");
+    }
 }
 
 pub(crate) fn standing(verdict: &Verdict) -> Standing {
