@@ -75,6 +75,7 @@ pub(crate) fn open_store(config: &Config) -> Result<RocksBackend> {
     let settings = hearth_store_rocksdb::Settings {
         memory_bytes: usize::try_from(Budget::of(config.memory_limit).store).unwrap_or(usize::MAX),
         sync: config.store.sync_writes,
+        ..hearth_store_rocksdb::Settings::default()
     };
     RocksBackend::open(&path, CATALOGUE, &settings)
         .doing(format!("could not open the store {}", path.display()))

@@ -58,7 +58,7 @@ fn encode(encoder: &mut DescriptorEncoder<'_>, store: &Statistics) -> Result<(),
 /// Name, help and value.
 type Figure = (&'static str, &'static str, u64);
 
-fn counters(store: &Statistics) -> [Figure; 11] {
+fn counters(store: &Statistics) -> [Figure; 9] {
     [
         ("store_commits", "Batches written", store.commits),
         (
@@ -79,7 +79,7 @@ fn counters(store: &Statistics) -> [Figure; 11] {
         (
             "store_wal_syncs",
             "Syncs of the write-ahead log",
-            store.wal_syncs,
+            store.synced_groups,
         ),
         (
             "store_wal_bytes",
@@ -95,16 +95,6 @@ fn counters(store: &Statistics) -> [Figure; 11] {
             "store_reads_pooled",
             "Reads that needed the disk",
             store.reads_pooled,
-        ),
-        (
-            "store_block_cache_hits",
-            "Blocks found in the cache",
-            store.block_cache_hits,
-        ),
-        (
-            "store_block_cache_misses",
-            "Blocks not found in the cache",
-            store.block_cache_misses,
         ),
         (
             "store_background_errors",

@@ -21,7 +21,8 @@ pub struct Statistics {
     pub groups: u64,
     /// Groups that were synced before they were answered.
     pub synced_groups: u64,
-    /// Times that RocksDB synced a write-ahead log file.
+    /// Times that RocksDB synced a write-ahead log file, if it counts ([`crate::Settings`]).
+    #[doc(hidden)]
     pub wal_syncs: u64,
     /// Bytes written to the write-ahead log.
     pub wal_bytes: u64,
@@ -31,10 +32,6 @@ pub struct Statistics {
     pub reads_cached: u64,
     /// Reads that needed the disk and went to the pool.
     pub reads_pooled: u64,
-    /// Blocks found in the cache.
-    pub block_cache_hits: u64,
-    /// Blocks not found in the cache.
-    pub block_cache_misses: u64,
     /// Memory of the block cache, in bytes; write buffers are charged to it.
     pub block_cache_bytes: u64,
     /// Memory of the write buffers, in bytes.
@@ -68,6 +65,7 @@ pub(crate) struct Counters {
     pub(crate) failures: AtomicU64,
     pub(crate) groups: AtomicU64,
     pub(crate) synced_groups: AtomicU64,
+    pub(crate) wal_bytes: AtomicU64,
     pub(crate) reads_cached: AtomicU64,
     pub(crate) reads_pooled: AtomicU64,
     write_counts: [AtomicU64; WRITE_BOUNDS_US.len() + 1],
@@ -99,6 +97,7 @@ impl Counters {
             failures: read(&self.failures),
             groups: read(&self.groups),
             synced_groups: read(&self.synced_groups),
+            wal_bytes: read(&self.wal_bytes),
             reads_cached: read(&self.reads_cached),
             reads_pooled: read(&self.reads_pooled),
             synced_write: Histogram {

@@ -76,7 +76,9 @@ impl Setup {
             .current_dir(&self.folder)
             .stdin(Stdio::null());
         command.stdout(log.try_clone()?).stderr(log);
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("HEARTH_")) {
+        // What this machine is set up with is none of the server's: neither its settings nor its certificate authorities.
+        let is_foreign = |name: &str| name.starts_with("HEARTH_") || name == "SSL_CERT_FILE";
+        for (name, _) in std::env::vars().filter(|(name, _)| is_foreign(name)) {
             command.env_remove(name);
         }
         command

@@ -166,7 +166,16 @@ async fn a_store_that_was_dropped_without_closing_holds_everything() {
 #[tokio::test]
 async fn commits_are_synced_once_per_group_and_only_if_asked() {
     let directory = tempfile::tempdir().unwrap();
-    let store = open(directory.path());
+    let settings = Settings {
+        engine_counts: true,
+        ..Settings::default()
+    };
+    let store = RocksBackend::open(
+        directory.path(),
+        &hearth_store::conformance::TABLES,
+        &settings,
+    )
+    .unwrap();
     let syncs = || store.statistics().unwrap().wal_syncs;
     let before = syncs();
     for number in 0..10 {
@@ -196,6 +205,7 @@ async fn with_syncing_off_nothing_is_synced() {
     let directory = tempfile::tempdir().unwrap();
     let settings = Settings {
         sync: false,
+        engine_counts: true,
         ..Settings::default()
     };
     let tables = hearth_store::conformance::TABLES;

@@ -24,7 +24,7 @@ async fn rows_that_are_not_in_memory_come_from_the_pool() {
     let directory = tempfile::tempdir().unwrap();
     let settings = Settings {
         memory_bytes: 8 << 20,
-        sync: true,
+        ..Settings::default()
     };
     let open = || RocksBackend::open(directory.path(), &TABLES, &settings).unwrap();
     let store = open();
