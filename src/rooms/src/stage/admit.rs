@@ -340,15 +340,16 @@ impl Stage<'_> {
             relating = self.relating(pdu).await?;
             redaction = crate::relate::redaction(self, pdu).await?;
         }
-        let is_history = is_accepted && self.is_awaited(pdu.event_id()).await?;
         let replaces = match is_accepted {
             true => self.superseded(pdu).await?,
             false => Vec::new(),
         };
+        let is_history = is_accepted && self.is_history(pdu, &replaces).await?;
         let now = self.state();
-        let current = match is_accepted && !is_history {
-            true => self.current_with(&replaces, (pdu, number, after)).await?,
-            false => now,
+        let current = match (is_accepted, is_history) {
+            (true, false) => self.current_with(&replaces, (pdu, number, after)).await?,
+            (true, true) => self.current_without(&replaces).await?,
+            (false, _) => now,
         };
         let admitted = Admitted {
             pdu,
@@ -367,7 +368,6 @@ impl Stage<'_> {
             None => append(&mut self.batch, admitted).1,
         };
         if is_history {
-            // Others build on it already: it is no end of the room's graph.
             let extremities = &mut self.batch.head.extremities;
             extremities.retain(|extremity| extremity.event != number);
         }
@@ -451,6 +451,24 @@ impl Stage<'_> {
         let resolved = self.resolve(states).await;
         self.deciding = None;
         resolved
+    }
+
+    /// The current state with some extremities fewer.
+    async fn current_without(&mut self, replaces: &[EventNo]) -> Result<StateId> {
+        let ends = &self.batch.head.extremities;
+        let remaining = ends.iter().filter(|end| !replaces.contains(&end.event));
+        let states: Vec<StateId> = remaining.map(|end| end.state_after).collect();
+        match states.len() == ends.len() {
+            true => Ok(self.state()),
+            false => self.resolve(states).await,
+        }
+    }
+
+    /// Whether later events than an accepted one are here already, so that it is no end of the room's graph.
+    async fn is_history(&mut self, pdu: &Pdu, replaces: &[EventNo]) -> Result<bool> {
+        let mut ends = self.batch.head.extremities.iter();
+        let others_remain = ends.any(|end| !replaces.contains(&end.event));
+        Ok(others_remain && self.is_awaited(pdu.event_id()).await?)
     }
 
     /// Whether an event is one of those missing below a gap: then later events are here already.
