@@ -14,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::{HeaderName, HeaderValue, Method, header};
 use ipnet::IpNet;
-use tower::{Layer, ServiceBuilder};
+use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{Any as AnyOrigin, CorsLayer};
 use tracing::Instrument;
@@ -68,13 +68,13 @@ impl Frame {
     }
 
     fn layers(&self, routes: Router) -> Router {
-        // Every route gets services of its own, so that what has to know the route is kept small; the headers of CORS are
-        // on all answers.
+        // The first one is the outermost: CORS headers are on the answers of all others. Together, as every route gets a
+        // service of its own from each call.
         let layers = ServiceBuilder::new()
+            .layer(cors())
             .layer(from_fn_with_state(self.clone(), observe))
             .layer(CatchPanicLayer::custom(panicked));
-        let routes = fallbacks(routes).layer(layers);
-        Router::new().fallback_service(cors().layer(routes))
+        fallbacks(routes).layer(layers)
     }
 }
 
