@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use hearth_data::changes::{self, Change};
 use hearth_data::meta::MetaRow;
-use hearth_data::tables::{META, OUTBOX, SERVER_ROOMS};
+use hearth_data::tables::{META, OUTBOX};
 use hearth_data::{EventNo, RoomNo, federation, timeline};
-use hearth_store::{Batch, KeyRange, Position, Snapshot, decode_key, encode_key};
+use hearth_store::{Batch, Position, Snapshot, decode_key, encode_key};
 use ruma::{OwnedServerName, ServerName};
 use serde::Deserialize;
 
@@ -28,8 +28,6 @@ const WRITE_EVERY: Duration = Duration::from_secs(2);
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// How many destinations are read at once.
 const PAGE: usize = 256;
-/// How long changes are let gather while no other server has ever been in a room with this one: none is of its concern.
-const GATHERED_FOR: Duration = Duration::from_millis(20);
 /// Of how many rooms is known that no other server is in them; of more, all are looked up again.
 const ALONE_MAX: usize = 10_000;
 
@@ -67,8 +65,6 @@ impl<'a> Brief<'a> {
 /// The servers of rooms, as one snapshot shows them, and those that left in the part of the log that is being read.
 #[derive(Default)]
 struct Servers {
-    /// Whether users of any other server were ever in a room.
-    has_others: bool,
     /// Rooms that no other server was in when the log was read last: for what is said there, nothing is looked up.
     alone: HashSet<RoomNo>,
     joined: HashMap<RoomNo, Vec<String>>,
@@ -77,7 +73,7 @@ struct Servers {
 
 impl Servers {
     /// Goes on to the next part of the log.
-    fn read_log(&mut self, rows: &[(Position, Vec<Change>)], own: &ServerName) {
+    fn read_log(&mut self, rows: &[(Position, Vec<Change>)]) {
         self.joined.clear();
         self.left.clear();
         if self.alone.len() > ALONE_MAX {
@@ -88,11 +84,7 @@ impl Servers {
                 match change {
                     Change::Member { room, user, joined } => {
                         self.alone.remove(room);
-                        let Some((_, server)) = user.split_once(':') else {
-                            continue;
-                        };
-                        self.has_others |= server != own.as_str();
-                        if !joined {
+                        if let Some((_, server)) = user.split_once(':').filter(|_| !joined) {
                             let left = self.left.entry(*room).or_default();
                             left.push((*position, server.to_owned()));
                         }
@@ -149,7 +141,6 @@ impl Sender {
             let step = async {
                 if !begun {
                     self.begin().await?;
-                    servers.has_others = self.has_others().await?;
                     begun = true;
                 }
                 let wake = self.start_due();
@@ -159,9 +150,6 @@ impl Sender {
                     biased;
                     moved = self.0.parts.store.wait_past(seen) => {
                         moved?;
-                        if !servers.has_others {
-                            tokio::time::sleep(GATHERED_FOR).await;
-                        }
                         self.follow(&mut servers).await
                     }
                     _ = self.0.parts.typing.wait_past(typists.version()) => {
@@ -221,26 +209,6 @@ impl Sender {
         self.restore_outboxes(&*snapshot).await
     }
 
-    async fn has_others(&self) -> Result<bool> {
-        let snapshot = self.0.parts.store.snapshot().await?;
-        let all = SERVER_ROOMS.prefix(&());
-        let own = SERVER_ROOMS.prefix(&self.server_name().to_string());
-        let before = KeyRange {
-            from: all.from,
-            to: own.from,
-        };
-        let after = KeyRange {
-            from: own.to,
-            to: all.to,
-        };
-        for range in [before, after] {
-            if !SERVER_ROOMS.range(&*snapshot, range, 1).await?.is_empty() {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
     fn restore(&self, server: &str, restored: Queue) {
         let Ok(server) = OwnedServerName::try_from(server) else {
             return;
@@ -254,14 +222,15 @@ impl Sender {
 
     /// The log does not reach back to where the last run ended: every server is looked after as if it had been away.
     async fn all_fall_behind(&self, snapshot: &dyn Snapshot, from: Position) -> Result<()> {
-        let mut range = SERVER_ROOMS.prefix(&());
-        while let Some(((server, _), _)) = SERVER_ROOMS
+        let table = hearth_data::tables::SERVER_ROOMS;
+        let mut range = table.prefix(&());
+        while let Some(((server, _), _)) = table
             .range(snapshot, range.clone(), 1)
             .await?
             .into_iter()
             .next()
         {
-            range.from = SERVER_ROOMS.prefix(&server).to;
+            range.from = table.prefix(&server).to;
             let row = federation::DestinationRow {
                 cursor: from.0,
                 ..Default::default()
@@ -306,7 +275,7 @@ impl Sender {
                 Some((position, _)) if rows.len() == ROWS_AT_ONCE => *position,
                 _ => to,
             };
-            servers.read_log(&rows, self.server_name());
+            servers.read_log(&rows);
             for (position, changes) in &rows {
                 for change in changes.iter().filter(|change| !is_handed(change, changes)) {
                     self.spread_change(&*snapshot, servers, *position, (change, changes))
