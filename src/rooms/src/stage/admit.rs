@@ -432,14 +432,7 @@ impl Stage<'_> {
         replaces: &[EventNo],
         (pdu, event, after): (&Pdu, EventNo, StateId),
     ) -> Result<StateId> {
-        let mut states: Vec<StateId> = self
-            .batch
-            .head
-            .extremities
-            .iter()
-            .filter(|extremity| !replaces.contains(&extremity.event))
-            .map(|extremity| extremity.state_after)
-            .collect();
+        let mut states = self.states_without(replaces);
         states.push(after);
         self.deciding = Some(Found {
             event,
@@ -455,19 +448,24 @@ impl Stage<'_> {
 
     /// The current state with some extremities fewer.
     async fn current_without(&mut self, replaces: &[EventNo]) -> Result<StateId> {
-        let ends = &self.batch.head.extremities;
-        let remaining = ends.iter().filter(|end| !replaces.contains(&end.event));
-        let states: Vec<StateId> = remaining.map(|end| end.state_after).collect();
-        match states.len() == ends.len() {
+        let states = self.states_without(replaces);
+        match states.len() == self.batch.head.extremities.len() {
             true => Ok(self.state()),
             false => self.resolve(states).await,
         }
     }
 
+    /// The states after the extremities that are not replaced.
+    fn states_without(&self, replaces: &[EventNo]) -> Vec<StateId> {
+        let ends = self.batch.head.extremities.iter();
+        ends.filter(|end| !replaces.contains(&end.event))
+            .map(|end| end.state_after)
+            .collect()
+    }
+
     /// Whether later events than an accepted one are here already, so that it is no end of the room's graph.
     async fn is_history(&mut self, pdu: &Pdu, replaces: &[EventNo]) -> Result<bool> {
-        let mut ends = self.batch.head.extremities.iter();
-        let others_remain = ends.any(|end| !replaces.contains(&end.event));
+        let others_remain = !self.states_without(replaces).is_empty();
         Ok(others_remain && self.is_awaited(pdu.event_id()).await?)
     }
 
