@@ -21,7 +21,7 @@ impl Rooms {
             membership: MembershipState::Leave,
             event: self.lonely_leave(room, ask).await?,
             stripped_state: None,
-            inbox: None,
+            ended: None,
         };
         self.take_in(room, Intake::Import(Box::new(step))).await?;
         Ok(())

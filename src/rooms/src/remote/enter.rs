@@ -494,7 +494,7 @@ impl Rooms {
             membership,
             event: Some(sent.event),
             stripped_state,
-            inbox: None,
+            ended: None,
         };
         self.take_in(room, Intake::Import(Box::new(step))).await?;
         Ok(())

@@ -42,11 +42,20 @@ pub(crate) enum Step {
         /// The member event; without one the last one stays.
         event: Option<Pdu>,
         stripped_state: Option<String>,
-        /// The event's row in the inbox, if it came by that way.
-        inbox: Option<InboxKey>,
+        /// What the event ends, if it came by way of the inbox.
+        ended: Option<Ended>,
     },
     /// The state is whole.
     Whole(Box<super::lift::Whole>),
+}
+
+/// An invite or a knock that ends, if it has not made room for a later one meanwhile.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ended {
+    /// The event of the invite or knock.
+    pub(crate) event: EventNo,
+    /// The row in the inbox of the event that ends it.
+    pub(crate) row: InboxKey,
 }
 
 pub(crate) async fn step(stage: &mut Stage<'_>, step: &Step) -> Result<Taken> {
@@ -62,10 +71,14 @@ pub(crate) async fn step(stage: &mut Stage<'_>, step: &Step) -> Result<Taken> {
             membership,
             event,
             stripped_state,
-            inbox,
+            ended,
         } => {
-            if let Some(key) = inbox {
-                stage.drop_row(*key);
+            if let Some(ended) = ended {
+                stage.drop_row(ended.row);
+                let now = stage.user_room(user.as_str()).await?;
+                if now.is_none_or(|now| now.event != ended.event) {
+                    return Ok(Taken::Done);
+                }
             }
             let what = (membership, event.as_ref(), stripped_state.as_deref());
             stage.outside(user, what).await

@@ -69,7 +69,7 @@ impl Rooms {
                 membership: MembershipState::Invite,
                 stripped_state: Some(stripped_for_client(place, &invite.state, &signed)),
                 event: Some(signed.clone()),
-                inbox: None,
+                ended: None,
             };
             self.take_in(room, Intake::Import(Box::new(step))).await?;
         }

@@ -3,13 +3,13 @@
 
 use std::collections::HashMap;
 
-use hearth_data::{members, timeline};
+use hearth_data::{EventNo, members, timeline};
 use hearth_event::Pdu;
 use hearth_store::Snapshot;
 use ruma::events::room::member::MembershipState;
 use ruma::{OwnedUserId, UserId};
 
-use super::import::Step;
+use super::import::{Ended, Step};
 use super::intake::{Row, Site};
 use crate::stage::admit::Intake;
 use crate::{Result, Rooms, content};
@@ -22,7 +22,7 @@ impl Rooms {
             let snapshot = self.snapshot().await?;
             let ended = self.ended_by(&*snapshot, site, &row.pdu).await?;
             drop(snapshot);
-            let Some((user, membership)) = ended else {
+            let Some((user, membership, event)) = ended else {
                 dropped.insert(row.key, row.origin.to_string());
                 continue;
             };
@@ -31,7 +31,10 @@ impl Rooms {
                 membership,
                 event: Some(row.pdu),
                 stripped_state: None,
-                inbox: Some(row.key),
+                ended: Some(Ended {
+                    event,
+                    row: row.key,
+                }),
             };
             self.take_in(site.room, Intake::Import(Box::new(step)))
                 .await?;
@@ -41,14 +44,15 @@ impl Rooms {
         self.drop_rows(site.room, dropped).await
     }
 
-    /// Whose invite or knock an event ends, and how. The room's state is not known here: so an invite is taken back only by
-    /// whoever sent it, and a knock refused only by who names it in the auth events, which takes having seen it.
+    /// Whose invite or knock an event ends, how, and the event of that. The room's state is not known here: so an invite is
+    /// taken back only by whoever sent it, and a knock refused only by who names it in the auth events, which takes having
+    /// seen it. What an invite names there itself is from before it, and only late.
     pub(super) async fn ended_by(
         &self,
         snapshot: &dyn Snapshot,
         site: &Site,
         pdu: &Pdu,
-    ) -> Result<Option<(OwnedUserId, MembershipState)>> {
+    ) -> Result<Option<(OwnedUserId, MembershipState, EventNo)>> {
         let Some(("m.room.member", user)) = pdu.state_key_pair() else {
             return Ok(None);
         };
@@ -69,11 +73,12 @@ impl Rooms {
         let is_ended = match row.membership {
             MembershipState::Invite => {
                 let invite = timeline::pdu(site.version, &site.room_id, &pending)?;
-                invite.sender() == pdu.sender()
+                let is_late = invite.auth_events().iter().any(|id| id == pdu.event_id());
+                invite.sender() == pdu.sender() && !is_late
             }
             MembershipState::Knock => pdu.auth_events().contains(&pending.event_id),
             _ => false,
         };
-        Ok(is_ended.then_some((user, membership)))
+        Ok(is_ended.then_some((user, membership, row.event)))
     }
 }

@@ -1,10 +1,14 @@
+use hearth_data::EventNo;
 use hearth_event::{Draft, Pdu, RoomVersion};
+use hearth_store::{Backend, Position};
 use ruma::events::room::member::MembershipState;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde_json::json;
 
 use super::fixture::{House, alice, draft, far_event, json_of, user};
 use crate::remote::InviteIn;
+use crate::remote::import::{Ended, Step};
+use crate::stage::admit::Intake;
 
 /// A room of a far server, in which nobody of this server is.
 pub(super) struct Elsewhere {
@@ -35,7 +39,11 @@ impl Elsewhere {
     }
 
     async fn invite_alice(&self, house: &House) -> Pdu {
-        let invite = self.event(&member(&self.bob, &alice(), "invite"), &[]);
+        self.invite_alice_after(house, &[]).await
+    }
+
+    async fn invite_alice_after(&self, house: &House, auth: &[Pdu]) -> Pdu {
+        let invite = self.event(&member(&self.bob, &alice(), "invite"), auth);
         let json = json_of(&invite);
         let incoming = InviteIn {
             version: "11",
@@ -53,7 +61,7 @@ impl Elsewhere {
 pub(super) async fn register_alice(house: &House) {
     use hearth_data::accounts::users::UserRow;
     use hearth_data::tables::USERS;
-    use hearth_store::{Backend, Batch};
+    use hearth_store::Batch;
     let mut batch = Batch::new();
     USERS.put(&mut batch, &alice().to_string(), &UserRow::default());
     house.store.commit(batch).await.unwrap();
@@ -61,7 +69,6 @@ pub(super) async fn register_alice(house: &House) {
 
 /// What alice is told of a room.
 pub(super) async fn membership(house: &House, room: &RoomId) -> Option<MembershipState> {
-    use hearth_store::Backend;
     let snapshot = house.store.snapshot().await.unwrap();
     let number = hearth_data::rooms::number(&*snapshot, room)
         .await
@@ -111,4 +118,66 @@ async fn an_invite_is_taken_back_by_whoever_sent_it_and_by_nobody_else() {
     // Nothing is pending any more.
     let again = house.offer("far", &[&by_bob]).await.unwrap();
     assert!(refusals(&again).iter().all(|(_, refused)| *refused));
+}
+
+/// An invite was taken back and made again, and what took it back comes after the second one.
+#[tokio::test(start_paused = true)]
+async fn an_invite_stays_when_the_end_of_the_one_before_it_is_late() {
+    let house = House::new();
+    register_alice(&house).await;
+    let there = Elsewhere::new();
+    let first = there.invite_alice(&house).await;
+    let end = there.event(&member(&there.bob, &alice(), "leave"), &[first]);
+    there
+        .invite_alice_after(&house, std::slice::from_ref(&end))
+        .await;
+    let answer = house.offer("far", &[&end]).await.unwrap();
+    assert!(refusals(&answer).iter().all(|(_, refused)| *refused));
+    house.settle().await;
+    assert_eq!(
+        membership(&house, &there.room).await,
+        Some(MembershipState::Invite)
+    );
+}
+
+/// The event of what alice is told of a room.
+async fn row_event(house: &House, room: &RoomId) -> EventNo {
+    let snapshot = house.store.snapshot().await.unwrap();
+    let number = house.number(room).await;
+    let row = hearth_data::members::user_room(&*snapshot, alice().as_str(), number).await;
+    row.unwrap().unwrap().event
+}
+
+/// As before, but it was in time, and waited for the room while the second one was taken in.
+#[tokio::test(start_paused = true)]
+async fn an_invite_stays_that_comes_while_the_one_before_it_is_being_ended() {
+    let house = House::new();
+    register_alice(&house).await;
+    let there = Elsewhere::new();
+    let first = there.invite_alice(&house).await;
+    let end = there.event(
+        &member(&there.bob, &alice(), "leave"),
+        std::slice::from_ref(&first),
+    );
+    let room = house.number(&there.room).await;
+    let ended = Ended {
+        event: row_event(&house, &there.room).await,
+        row: (Position(0), 0),
+    };
+    there
+        .invite_alice_after(&house, std::slice::from_ref(&end))
+        .await;
+    let step = Step::Outside {
+        user: alice(),
+        membership: MembershipState::Leave,
+        event: Some(end),
+        stripped_state: None,
+        ended: Some(ended),
+    };
+    let intake = Intake::Import(Box::new(step));
+    house.rooms.take_in(room, intake).await.unwrap();
+    assert_eq!(
+        membership(&house, &there.room).await,
+        Some(MembershipState::Invite)
+    );
 }
