@@ -124,7 +124,7 @@ pub(super) async fn sections(
                 sections.knock.extend(json.map(|json| (id, json)));
             }
             MembershipState::Leave | MembershipState::Ban
-                if has_moved || (is_initial && round.filter.room.include_leave) =>
+                if has_moved || (is_initial && is_told_anew(round, &row)) =>
             {
                 let json = left::section(round, &reader, &row).await?;
                 sections.leave.extend(json.map(|json| (id, json)));
@@ -133,6 +133,12 @@ pub(super) async fn sections(
         }
     }
     Ok(sections)
+}
+
+/// Whether a new client is told of a room that the user is no longer in: one that she left only if the filter wants that,
+/// one that she is banned from always (decision 077).
+fn is_told_anew(round: &Round<'_>, row: &UserRoomRow) -> bool {
+    round.filter.room.include_leave || row.membership == MembershipState::Ban
 }
 
 type Rooms = Vec<(RoomNo, UserRoomRow)>;

@@ -204,19 +204,36 @@ async fn a_room_that_was_left_is_told_once_and_nothing_after_the_leave() {
     house
         .put("ann", &room, "m.room.topic", json!({"topic": "secret"}))
         .await;
-    house.change("ann", &room, TargetChange::Ban, "bob").await;
     let seen = house.since("bob", &first).await;
     assert_eq!(bodies(left(&seen, &room)), ["before"]);
     assert!(!seen.to_string().contains("secret"), "{seen}");
     let again = house.since("bob", &seen).await;
     assert!(again.get("rooms").is_none(), "{again}");
     assert!(house.initial("bob").await.get("rooms").is_none());
+    house.change("ann", &room, TargetChange::Ban, "bob").await;
     let filter = with_filter(json!({"room": {"include_leave": true}}));
     let with_left = house.sync_with("bob", None, filter.clone()).await;
     assert!(left(&with_left, &room).is_object());
     assert!(!with_left.to_string().contains("secret"), "{with_left}");
     house.rooms.forget(&user("bob"), &room).await.unwrap();
     let forgotten = house.sync_with("bob", None, filter).await;
+    assert!(forgotten.get("rooms").is_none(), "{forgotten}");
+}
+
+#[tokio::test]
+async fn a_ban_is_told_to_a_new_client_until_the_room_is_forgotten() {
+    let house = House::new();
+    let room = house.room_of(&["ann", "bob"]).await;
+    let first = house.initial("bob").await;
+    house.say("ann", &room, "before").await;
+    house.change("ann", &room, TargetChange::Ban, "bob").await;
+    house.say("ann", &room, "after").await;
+    let seen = house.since("bob", &first).await;
+    assert_eq!(bodies(left(&seen, &room)), ["before"]);
+    let initial = house.initial("bob").await;
+    assert_eq!(bodies(left(&initial, &room)), ["before"]);
+    house.rooms.forget(&user("bob"), &room).await.unwrap();
+    let forgotten = house.initial("bob").await;
     assert!(forgotten.get("rooms").is_none(), "{forgotten}");
 }
 
