@@ -233,7 +233,7 @@ pub struct Federation {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
-    /// `error`, `warn`, `info`, `debug`, `trace`, or directives as of `RUST_LOG`.
+    /// `error`, `warn`, `info`, `debug`, `trace`, or of parts, as `info,hearth_rooms=debug`.
     #[serde(deserialize_with = "crate::value::text")]
     pub level: String,
     /// How a line looks.

@@ -7,6 +7,7 @@ use hickory_resolver::config::{ResolverConfig, ResolverOpts};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::RData;
 use hickory_resolver::{Resolver, TokioResolver};
+use tokio::sync::OnceCell;
 
 /// Answers of the DNS that are remembered, as long as they say.
 const CACHE_ANSWERS_MAX: u64 = 1_024;
@@ -24,31 +25,35 @@ pub trait Names: Send + Sync {
     fn services<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Vec<Service>, BoxError>>;
 }
 
-/// `/etc/hosts`, then the servers of `/etc/resolv.conf`.
-pub struct SystemNames(TokioResolver);
+/// `/etc/hosts`, then the servers of `/etc/resolv.conf`. Both are read for the first name that is looked up.
+#[derive(Default)]
+pub struct SystemNames(OnceCell<TokioResolver>);
 
 impl SystemNames {
-    /// Reads both files.
-    pub fn load() -> Result<Self, BoxError> {
-        let provider = TokioRuntimeProvider::default();
-        let mut builder = match TokioResolver::builder_tokio() {
-            Ok(builder) => builder,
-            Err(error) => {
-                tracing::warn!(%error, "no name servers are known: only the names of the hosts file are");
-                let none = ResolverConfig::from_name_servers(Vec::new());
-                Resolver::builder_with_config(none, provider)
-            }
-        };
-        let options: &mut ResolverOpts = builder.options_mut();
-        options.cache_size = CACHE_ANSWERS_MAX;
-        Ok(Self(builder.build()?))
+    async fn resolver(&self) -> Result<&TokioResolver, BoxError> {
+        self.0.get_or_try_init(|| async { load() }).await
     }
+}
+
+fn load() -> Result<TokioResolver, BoxError> {
+    let provider = TokioRuntimeProvider::default();
+    let mut builder = match TokioResolver::builder_tokio() {
+        Ok(builder) => builder,
+        Err(error) => {
+            tracing::warn!(%error, "no name servers are known: only the names of the hosts file are");
+            let none = ResolverConfig::from_name_servers(Vec::new());
+            Resolver::builder_with_config(none, provider)
+        }
+    };
+    let options: &mut ResolverOpts = builder.options_mut();
+    options.cache_size = CACHE_ANSWERS_MAX;
+    Ok(builder.build()?)
 }
 
 impl Names for SystemNames {
     fn addresses<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Vec<IpAddr>, BoxError>> {
         Box::pin(async move {
-            match self.0.lookup_ip(name).await {
+            match self.resolver().await?.lookup_ip(name).await {
                 Ok(found) => Ok(found.iter().take(ADDRESSES_MAX).collect()),
                 Err(error) if error.is_no_records_found() => Ok(Vec::new()),
                 Err(error) => Err(error.into()),
@@ -58,7 +63,7 @@ impl Names for SystemNames {
 
     fn services<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Vec<Service>, BoxError>> {
         Box::pin(async move {
-            let found = match self.0.srv_lookup(name).await {
+            let found = match self.resolver().await?.srv_lookup(name).await {
                 Ok(found) => found,
                 Err(error) if error.is_no_records_found() => return Ok(Vec::new()),
                 Err(error) => return Err(error.into()),

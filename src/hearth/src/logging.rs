@@ -3,22 +3,26 @@
 use std::io::IsTerminal;
 
 use hearth_config::{Log, LogFormat};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::error::{Doing, Result};
 
 /// Sends log lines to standard error, and panics among them: each is a bug that a person must look at.
 pub(crate) fn start(settings: &Log) -> Result<()> {
-    let filter = EnvFilter::try_new(&settings.level)
+    let filter: Targets = settings
+        .level
+        .parse()
         .doing(format!("log.level `{}` is not valid", settings.level))?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let log = tracing_subscriber::registry().with(filter);
+    let lines = tracing_subscriber::fmt::layer()
         // Colours are for a terminal.
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     let started = match settings.format {
-        LogFormat::Text => builder.try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+        LogFormat::Text => log.with(lines).try_init(),
+        LogFormat::Json => log.with(lines.json().flatten_event(true)).try_init(),
     };
     started.doing("could not start the log")?;
     std::panic::set_hook(Box::new(|panic| {

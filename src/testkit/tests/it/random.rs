@@ -3,6 +3,9 @@
 use std::str::FromStr;
 
 use hearth_testkit::{Sim, Weights};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// How many servers, and how many rooms.
 const WORLD: (usize, usize) = (5, 3);
@@ -37,12 +40,14 @@ fn setting<T: FromStr>(name: &str, default: T) -> T {
 }
 
 fn log() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("SIM_LOG");
-    if let Ok(filter) = filter {
-        let log = tracing_subscriber::fmt().with_env_filter(filter);
-        // Another test may have begun before.
-        let _begun = log.with_test_writer().try_init().err();
+    if std::env::var_os("SIM_LOG").is_none() {
+        return;
     }
+    let filter = setting("SIM_LOG", Targets::new());
+    let lines = tracing_subscriber::fmt::layer().with_test_writer();
+    let log = tracing_subscriber::registry().with(filter).with(lines);
+    // Another test may have begun before.
+    let _begun = log.try_init().err();
 }
 
 /// What is wrong in the end, with what happened before.
