@@ -204,13 +204,16 @@ async fn a_room_that_was_left_is_told_once_and_nothing_after_the_leave() {
     house
         .put("ann", &room, "m.room.topic", json!({"topic": "secret"}))
         .await;
+    assert!(house.initial("bob").await.get("rooms").is_none());
+    house.change("ann", &room, TargetChange::Ban, "bob").await;
     let seen = house.since("bob", &first).await;
     assert_eq!(bodies(left(&seen, &room)), ["before"]);
     assert!(!seen.to_string().contains("secret"), "{seen}");
     let again = house.since("bob", &seen).await;
     assert!(again.get("rooms").is_none(), "{again}");
-    assert!(house.initial("bob").await.get("rooms").is_none());
-    house.change("ann", &room, TargetChange::Ban, "bob").await;
+    let banned = house.initial("bob").await;
+    assert!(left(&banned, &room).is_object(), "{banned}");
+    assert!(!banned.to_string().contains("secret"), "{banned}");
     let filter = with_filter(json!({"room": {"include_leave": true}}));
     let with_left = house.sync_with("bob", None, filter.clone()).await;
     assert!(left(&with_left, &room).is_object());

@@ -1,4 +1,4 @@
-use hearth_data::EventNo;
+use hearth_data::members::UserRoomRow;
 use hearth_event::{Draft, Pdu, RoomVersion};
 use hearth_store::{Backend, Position};
 use ruma::events::room::member::MembershipState;
@@ -69,12 +69,16 @@ pub(super) async fn register_alice(house: &House) {
 
 /// What alice is told of a room.
 pub(super) async fn membership(house: &House, room: &RoomId) -> Option<MembershipState> {
+    row(house, room).await.map(|row| row.membership)
+}
+
+async fn row(house: &House, room: &RoomId) -> Option<UserRoomRow> {
     let snapshot = house.store.snapshot().await.unwrap();
     let number = hearth_data::rooms::number(&*snapshot, room)
         .await
         .unwrap()?;
     let row = hearth_data::members::user_room(&*snapshot, alice().as_str(), number).await;
-    row.unwrap().map(|row| row.membership)
+    row.unwrap()
 }
 
 fn refusals(answer: &crate::remote::TxnAnswer) -> Vec<(OwnedEventId, bool)> {
@@ -140,14 +144,6 @@ async fn an_invite_stays_when_the_end_of_the_one_before_it_is_late() {
     );
 }
 
-/// The event of what alice is told of a room.
-async fn row_event(house: &House, room: &RoomId) -> EventNo {
-    let snapshot = house.store.snapshot().await.unwrap();
-    let number = house.number(room).await;
-    let row = hearth_data::members::user_room(&*snapshot, alice().as_str(), number).await;
-    row.unwrap().unwrap().event
-}
-
 /// As before, but it was in time, and waited for the room while the second one was taken in.
 #[tokio::test(start_paused = true)]
 async fn an_invite_stays_that_comes_while_the_one_before_it_is_being_ended() {
@@ -161,8 +157,8 @@ async fn an_invite_stays_that_comes_while_the_one_before_it_is_being_ended() {
     );
     let room = house.number(&there.room).await;
     let ended = Ended {
-        event: row_event(&house, &there.room).await,
-        row: (Position(0), 0),
+        event: row(&house, &there.room).await.unwrap().event,
+        row: (Position::ZERO, 0),
     };
     there
         .invite_alice_after(&house, std::slice::from_ref(&end))
