@@ -1,7 +1,7 @@
 //! Fetching what an event refers to: auth events, missing predecessors, and where too much is missing, the state at the
 //! gap. Everything is checked before it is kept, and every walk has a budget.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -462,7 +462,7 @@ impl Rooms {
         let entries = look.states().entries(base).await?;
         let mut entries: HashSet<EventNo> = entries.into_iter().map(|entry| entry.event).collect();
         let mut set = Vec::new();
-        let mut keys: HashSet<(String, String)> = HashSet::new();
+        let mut keys = HashMap::new();
         for id in ids {
             let Some(found) = timeline::find(&*look.snapshot, &id).await? else {
                 continue;
@@ -477,7 +477,7 @@ impl Rooms {
                 if is_replaced(&pdu) {
                     continue;
                 }
-                keys.insert((kind.to_owned(), key.to_owned()));
+                keys.insert((kind.to_owned(), key.to_owned()), found.event);
             }
             set.push(id);
         }
@@ -487,7 +487,7 @@ impl Rooms {
         for row in timeline::events(&*look.snapshot, look.room, &gone).await? {
             if let Some((kind, key)) = look.pdu(&row)?.state_key_pair() {
                 let key = (kind.to_owned(), key.to_owned());
-                if !keys.contains(&key) {
+                if !keys.contains_key(&key) {
                     unset.push(key);
                 }
             }
@@ -575,8 +575,8 @@ impl Rooms {
 pub(crate) struct Difference {
     /// The events to be set.
     pub(crate) set: Vec<OwnedEventId>,
-    /// Their keys.
-    pub(crate) keys: HashSet<(String, String)>,
+    /// Which of them each key is set to.
+    pub(crate) keys: HashMap<(String, String), EventNo>,
     /// The keys to be taken out.
     pub(crate) unset: Vec<(String, String)>,
 }

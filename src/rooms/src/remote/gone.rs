@@ -1,5 +1,5 @@
-//! Users of this server who left a room, and whom a server that has not heard of it takes for joined: when the room is entered
-//! over that server, its state says so.
+//! Users of this server who left a room or were put out, and whom a server that has not heard of it takes for joined: when
+//! the room is entered over that server, its state says so.
 //!
 //! The state before our join is what that server said, or each of us would have another one, and resolve it otherwise. What
 //! is not right in it is said anew, on top of the join.
@@ -11,24 +11,31 @@ use ruma::{OwnedUserId, UserId};
 
 use super::fetch::Difference;
 use super::lift::MEMBER;
+use crate::content;
 use crate::jobs::settle;
 use crate::membership::{Action, MemberAsk};
 use crate::read::Look;
 use crate::{Error, Result, Rooms};
 
 impl Rooms {
-    /// Users of this server who have left by themselves, of those whom a difference sets to the joins that they left after.
+    /// Users of this server who have left or were put out, of those whom a difference sets to a membership from before.
+    ///
+    /// Also who was put out: to others, who know of it, this server may not be in the room any more. Nobody would tell it.
     pub(super) async fn gone(
         &self,
         look: &Look,
         difference: &Difference,
     ) -> Result<Vec<OwnedUserId>> {
         let mut gone = Vec::new();
-        for (_, user) in difference.keys.iter().filter(|(kind, _)| kind == MEMBER) {
+        for ((_, user), told) in difference
+            .keys
+            .iter()
+            .filter(|((kind, _), _)| kind == MEMBER)
+        {
             let Ok(user) = UserId::parse(user.as_str()) else {
                 continue;
             };
-            if self.0.is_local(&user) && self.has_left(look, difference, &user).await? {
+            if self.0.is_local(&user) && has_gone(look, &user, *told).await? {
                 gone.push(user);
             }
         }
@@ -56,27 +63,6 @@ impl Rooms {
         let row = members::user_room(&*look.snapshot, user, look.room).await?;
         let known = look.states().lookup(look.head.state, MEMBER, user).await?;
         Ok(known.is_some() && row.map(|row| row.event) == known)
-    }
-
-    async fn has_left(&self, look: &Look, difference: &Difference, user: &UserId) -> Result<bool> {
-        let row = members::user_room(&*look.snapshot, user.as_str(), look.room).await?;
-        let Some(row) = row.filter(|row| row.membership == MembershipState::Leave) else {
-            return Ok(false);
-        };
-        let found = timeline::event(&*look.snapshot, look.room, row.event).await?;
-        let Some((Some(_), leave)) = found else {
-            return Ok(false);
-        };
-        if leave.standing != Standing::Accepted || look.pdu(&leave)?.sender() != user {
-            return Ok(false);
-        }
-        let states = look.states();
-        let before = states.lookup(leave.state_before, MEMBER, user.as_str());
-        let Some(before) = before.await? else {
-            return Ok(false);
-        };
-        let before = timeline::event(&*look.snapshot, look.room, before).await?;
-        Ok(before.is_some_and(|(_, before)| difference.set.contains(&before.event_id)))
     }
 
     /// Has a user leave once more, if she is still in a room by the join that she left after.
@@ -113,4 +99,22 @@ impl Rooms {
             }
         }
     }
+}
+
+/// Whether a user is out of the room by an event after the one that is `told` of her membership, which says otherwise.
+async fn has_gone(look: &Look, user: &UserId, told: EventNo) -> Result<bool> {
+    let row = members::user_room(&*look.snapshot, user.as_str(), look.room).await?;
+    let is_out = |is: &MembershipState| matches!(is, MembershipState::Leave | MembershipState::Ban);
+    let Some(row) = row.filter(|row| is_out(&row.membership) && row.event > told) else {
+        return Ok(false);
+    };
+    let end = timeline::event(&*look.snapshot, look.room, row.event).await?;
+    if !matches!(end, Some((Some(_), end)) if end.standing == Standing::Accepted) {
+        return Ok(false);
+    }
+    let Some((_, told)) = timeline::event(&*look.snapshot, look.room, told).await? else {
+        return Ok(false);
+    };
+    let told = content::membership(&look.pdu(&told)?);
+    Ok(told.is_some_and(|told| !is_out(&told)))
 }

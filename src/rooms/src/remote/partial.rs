@@ -177,7 +177,7 @@ impl Rooms {
             unsaid: BTreeSet::new(),
             moved: BTreeSet::new(),
         });
-        for (_, user) in difference.keys.iter().filter(|(kind, _)| kind == MEMBER) {
+        for (_, user) in difference.keys.keys().filter(|(kind, _)| kind == MEMBER) {
             whole.note_member(row, self.server_name(), user);
         }
         loop {

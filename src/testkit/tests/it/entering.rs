@@ -325,3 +325,28 @@ async fn members_who_are_not_known_yet_are_heard_while_a_room_is_not_whole() {
     let known = membership(&sim, 2, &room, (1, "ann")).await;
     assert_eq!(known.as_deref(), Some("join"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_was_put_out_stays_out_when_her_server_comes_back_over_one_that_has_not_heard_of_it() {
+    for change in [TargetChange::Kick, TargetChange::Ban] {
+        let mut sim = Sim::new(27, (3, 1), Weights::CALM).await;
+        let room = sim.rooms[0].clone();
+        tokio::time::sleep(SOON).await;
+        let names: Vec<String> = sim.nodes.iter().map(|node| node.name.to_string()).collect();
+        sim.net.cut(&names[0], &names[1]);
+        let (host, target) = (&sim.nodes[0], sim.nodes[2].user("ann"));
+        let by = host.user("ann");
+        let put_out = host.rooms.change_other(&by, &room, (change, &target), None);
+        put_out.await.unwrap();
+        tokio::time::sleep(SOON).await;
+        join_over(&sim, 2, "bob", &room, &[1]).await.unwrap();
+        // Until the members are there who were left out.
+        tokio::time::sleep(SOON).await;
+        let (there, bob) = (&sim.nodes[2], sim.nodes[2].user("bob"));
+        let told = there.told_membership(&target, &room).await;
+        assert_ne!(told, Some(MembershipState::Join), "{change:?}");
+        // Nobody tells a server of which nobody is in the room that she is not.
+        there.rooms.leave(&bob, &room, None).await.unwrap();
+        all_is_well(&mut sim).await;
+    }
+}
