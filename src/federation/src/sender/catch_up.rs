@@ -1,10 +1,12 @@
 //! What a server that was out of reach is told: of each room that it shares the newest event, from which it finds the
-//! others; and where history is missing, also the newest one below, from which the one above may not lead to it.
+//! others; and where history is missing, also the newest one below, from which the one above may not lead to it. Of a room
+//! that it is not in any more it finds nothing: it is told how each of its members was put out.
 
 use hearth_data::append::Standing;
-use hearth_data::{Place, RoomNo, federation, gaps, rooms, timeline};
+use hearth_data::{EventNo, Place, RoomNo, federation, gaps, members, rooms, timeline};
 use hearth_store::{Position, Snapshot};
-use ruma::ServerName;
+use ruma::events::room::member::MembershipState;
+use ruma::{ServerName, UserId};
 
 use super::follower::Brief;
 use super::queue::Queued;
@@ -16,6 +18,8 @@ const ROOMS_PAGE: usize = 256;
 /// said enough since.
 const EVENTS_MAX: usize = 256;
 const EVENTS_PAGE: usize = 32;
+/// How many members of a room are read at once.
+const MEMBERS_PAGE: usize = 1_000;
 
 /// The newest event of a user of this server in each room that `server` shares, or has left, above a position; where that
 /// room has gaps, the newest above and below each. In the order of positions.
@@ -45,26 +49,57 @@ pub(super) async fn newest(
     Ok(newest)
 }
 
-/// The event by which the server's last member was made to leave, if it has not seen it.
+/// The events by which others made members of the server leave, as far as it has not seen them. Looks at all members of
+/// the room, if there is one.
 async fn left(
     snapshot: &dyn Snapshot,
     server: &ServerName,
     room: RoomNo,
     cursor: Position,
-) -> Result<Option<Queued>> {
-    let left = federation::left(snapshot, server.as_str(), room).await?;
-    let Some(left) = left.filter(|left| left.position > cursor) else {
-        return Ok(None);
+) -> Result<Vec<Queued>> {
+    let last = federation::left(snapshot, server.as_str(), room).await?;
+    let Some(last) = last.filter(|last| last.position > cursor) else {
+        return Ok(Vec::new());
     };
-    let event = timeline::event(snapshot, room, left.event).await?;
-    let is_theirs = event.is_none_or(|(_, row)| {
-        Brief::read(&row.json).is_none_or(|brief| brief.server() == Some(server.as_str()))
+    let mut ends = vec![(last.position, last.event)];
+    let mut after = String::new();
+    loop {
+        let page = members::members_after(snapshot, room, &after, MEMBERS_PAGE).await?;
+        let out = page.iter().filter(|(user, row)| {
+            let is_theirs =
+                <&UserId>::try_from(user.as_str()).is_ok_and(|user| user.server_name() == server);
+            let is_out = matches!(
+                row.membership,
+                MembershipState::Leave | MembershipState::Ban
+            );
+            is_theirs && is_out && row.position > cursor && row.event != last.event
+        });
+        ends.extend(out.map(|(_, row)| (row.position, row.event)));
+        match page.last() {
+            Some((user, _)) if page.len() == MEMBERS_PAGE => after.clone_from(user),
+            _ => break,
+        }
+    }
+    let mut left = Vec::new();
+    for (at, event) in ends {
+        if is_by_another(snapshot, server, (room, event)).await? {
+            left.push(Queued { at, room, event });
+        }
+    }
+    Ok(left)
+}
+
+async fn is_by_another(
+    snapshot: &dyn Snapshot,
+    server: &ServerName,
+    (room, event): (RoomNo, EventNo),
+) -> Result<bool> {
+    let event = timeline::event(snapshot, room, event).await?;
+    let by = event.and_then(|(_, row)| {
+        let brief = Brief::read(&row.json)?;
+        Some(brief.server() != Some(server.as_str()))
     });
-    Ok((!is_theirs).then_some(Queued {
-        at: left.position,
-        room,
-        event: left.event,
-    }))
+    Ok(by.unwrap_or(false))
 }
 
 async fn of_room(

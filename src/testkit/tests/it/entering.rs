@@ -350,3 +350,39 @@ async fn who_was_put_out_stays_out_when_her_server_comes_back_over_one_that_has_
         all_is_well(&mut sim).await;
     }
 }
+
+/// Somebody put out on another branch leaves nobody behind who could fetch what became of the first one.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_was_away_learns_of_each_of_its_users_who_was_put_out() {
+    let mut sim = Sim::new(28, (3, 1), Weights::CALM).await;
+    let room = sim.rooms[0].clone();
+    sim.join(1, "bob", &room, 0).await.unwrap();
+    let [first, third] = [0, 2].map(|at: usize| sim.nodes[at].user("ann"));
+    let levels = json!({ "users": { first: 100, third: 50 } });
+    put(&sim, 0, &room, ("m.room.power_levels", ""), levels).await;
+    tokio::time::sleep(SOON).await;
+    let names: Vec<String> = sim.nodes.iter().map(|node| node.name.to_string()).collect();
+    sim.net.cut(&names[0], &names[1]);
+    sim.net.cut(&names[0], &names[2]);
+    // What is tried again and again; of all that comes later it is only known that it is still to be told.
+    sim.say(0, "ann", &room, "is anybody there?").await.unwrap();
+    tokio::time::sleep(SOON).await;
+    for (at, change, name) in [
+        (0, TargetChange::Ban, "ann"),
+        (2, TargetChange::Kick, "bob"),
+    ] {
+        let (by, target) = (sim.nodes[at].user("ann"), sim.nodes[1].user(name));
+        let rooms = &sim.nodes[at].rooms;
+        let put_out = rooms.change_other(&by, &room, (change, &target), None);
+        put_out.await.unwrap();
+        tokio::time::sleep(SOON).await;
+    }
+    // The two hear of each other's, and then nobody of the third is in the room.
+    sim.net.heal();
+    sim.net.cut(&names[0], &names[1]);
+    tokio::time::sleep(100 * SOON).await;
+    all_is_well(&mut sim).await;
+    let user = sim.nodes[1].user("ann");
+    let told = sim.nodes[1].told_membership(&user, &room).await;
+    assert_eq!(told, Some(MembershipState::Ban));
+}
