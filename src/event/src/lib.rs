@@ -45,5 +45,5 @@ pub use policy::{POLICY_KEY_ID, PolicyServer, is_same_but_for_time};
 pub use power::{PowerLevels, UserLevel};
 pub use redact::{redact, redact_json, redaction_applies};
 pub use resolution::{Fetched, Missing, StateKey, StateMap, auth_chain, auth_difference, resolve};
-pub use verify::{Received, Unchecked, VerifyError, received, signature_keys, signing_servers};
+pub use verify::{Received, Unchecked, VerifyError, received, signing_servers};
 pub use version::RoomVersion;

@@ -75,6 +75,18 @@ impl Unchecked {
         &self.pdu
     }
 
+    /// The keys that are needed to check the event: each server that must have signed it, with the ids of its signatures.
+    pub fn signature_keys(&self) -> Vec<(OwnedServerName, Vec<String>)> {
+        required_servers(self.pdu.version(), &self.event)
+            .into_iter()
+            .map(|server| {
+                let signatures = server_signatures(&self.event, &server).into_iter();
+                let key_ids = signatures.map(|(key_id, _)| key_id.to_owned()).collect();
+                (server, key_ids)
+            })
+            .collect()
+    }
+
     /// Checks signatures and content hash; see [`received`].
     pub fn check(
         &self,
@@ -151,21 +163,6 @@ fn server_signatures<'a>(event: &'a Object, server: &ServerName) -> Vec<(&'a str
 /// The servers that must have signed the event.
 pub fn signing_servers(pdu: &Pdu) -> BTreeSet<OwnedServerName> {
     required_servers(pdu.version(), &pdu.to_object())
-}
-
-/// The keys that are needed to verify the event: each required server with the ids of its signatures.
-pub fn signature_keys(pdu: &Pdu) -> Vec<(OwnedServerName, Vec<String>)> {
-    let event = pdu.to_object();
-    required_servers(pdu.version(), &event)
-        .into_iter()
-        .map(|server| {
-            let key_ids = server_signatures(&event, &server)
-                .into_iter()
-                .map(|(key_id, _)| key_id.to_owned())
-                .collect();
-            (server, key_ids)
-        })
-        .collect()
 }
 
 fn required_servers(version: RoomVersion, event: &Object) -> BTreeSet<OwnedServerName> {

@@ -117,6 +117,8 @@ pub(crate) struct Stage<'a> {
     /// Outliers of this commit, and the ids of all its events by number.
     outliers: HashMap<OwnedEventId, Found>,
     staged_numbers: HashMap<EventNo, OwnedEventId>,
+    /// Auth events as they were before this commit.
+    read: HashMap<OwnedEventId, Found>,
     /// The event that is being decided upon: states may have it before it is written.
     deciding: Option<Found>,
     early_redactions: HashMap<OwnedEventId, EventNo>,
@@ -172,6 +174,7 @@ impl<'a> Stage<'a> {
             events: HashMap::new(),
             outliers: HashMap::new(),
             staged_numbers: HashMap::new(),
+            read: HashMap::new(),
             deciding: None,
             early_redactions: HashMap::new(),
             user_rooms: HashMap::new(),

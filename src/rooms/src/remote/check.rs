@@ -1,9 +1,10 @@
 //! Events of other servers: read, and their signatures checked. The one way in for all of them (S08).
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
 
-use hearth_event::{Pdu, RoomVersion, Unchecked, VerifyError, VerifyKey, signature_keys};
+use hearth_event::{Pdu, Received, RoomVersion, Unchecked, VerifyError, VerifyKey};
 use hearth_ports::remote::Untrusted;
 use hearth_ports::{KeySet, WantedKey};
 use hearth_types::UnixMs;
@@ -77,14 +78,13 @@ impl Rooms {
         self.gather_keys(version, texts, source).await;
         let mut checked = Vec::with_capacity(texts.len());
         for part in texts.chunks(PART) {
-            let events: Vec<_> = part
-                .iter()
-                .map(|text| Unchecked::read(version, text))
-                .collect();
-            let claimed = events.iter().flatten();
-            let wanted = claimed.flat_map(|event| wanted_keys(event.claimed()));
-            let keys = self.0.keys(wanted.collect(), source).await;
-            checked.extend(check_all(events, &Arc::new(keys)).await);
+            let part = part.iter().map(|text| text.to_vec()).collect();
+            let read =
+                on_all_processors(part, move |text: &Vec<u8>| Unchecked::read(version, text));
+            let events = read.await;
+            let wanted = events.iter().flatten().flat_map(wanted_keys);
+            let keys = Arc::new(self.0.keys(wanted.collect(), source).await);
+            checked.extend(on_all_processors(events, move |event| check_one(event, &keys)).await);
         }
         for event in &mut checked {
             if event.as_ref().is_ok_and(|pdu| pdu.room_id() != room_id) {
@@ -108,7 +108,7 @@ impl Rooms {
         // Of each key the latest time at which it is to be valid: a large room has few keys and many events.
         let mut latest = HashMap::new();
         for text in texts {
-            let event = Pdu::parse(version, text);
+            let event = Unchecked::read(version, text);
             for WantedKey { server, key_id, at } in event.iter().flat_map(wanted_keys) {
                 let known = latest.entry((server, key_id)).or_insert(at);
                 *known = at.max(*known);
@@ -123,44 +123,51 @@ impl Rooms {
 
 type Read = Result<Unchecked, VerifyError>;
 
-/// Checks events, many of them on all processors and away from where requests are answered.
-async fn check_all(events: Vec<Read>, keys: &Arc<KeySet>) -> Vec<Result<Pdu, Refused>> {
-    if events.len() <= SHARE_MIN {
-        return check_some(&events, keys);
+/// Does the same with each of some events; with many of them on all processors, and away from where requests are answered.
+async fn on_all_processors<T, U>(
+    all: Vec<T>,
+    act: impl Fn(&T) -> U + Send + Sync + 'static,
+) -> Vec<U>
+where
+    T: Send + Sync + 'static,
+    U: Send + 'static,
+{
+    if all.len() <= SHARE_MIN {
+        return all.iter().map(act).collect();
     }
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let share = events.len().div_ceil(processors).max(SHARE_MIN);
-    let events = Arc::new(events);
-    let begun = (0..events.len()).step_by(share).map(|from| {
-        let range = from..(from + share).min(events.len());
-        let (events, keys, some) = (events.clone(), keys.clone(), range.clone());
-        let work = move || check_some(&events[some], &keys);
-        (range, tokio::task::spawn_blocking(work))
+    let share = all.len().div_ceil(processors).max(SHARE_MIN);
+    let count = all.len();
+    let act_on =
+        Arc::new(move |range: Range<usize>| all[range].iter().map(&act).collect::<Vec<U>>());
+    let begun = (0..count).step_by(share).map(|from| {
+        let range = from..(from + share).min(count);
+        let (act_on, some) = (act_on.clone(), range.clone());
+        (range, tokio::task::spawn_blocking(move || act_on(some)))
     });
     let begun: Vec<_> = begun.collect();
-    let mut checked = Vec::with_capacity(events.len());
-    for (range, checking) in begun {
+    let mut done = Vec::with_capacity(count);
+    for (range, acting) in begun {
         // Nobody takes up new work while the server stops. What was acknowledged must not be taken for bad then.
-        let some = checking.await;
-        checked.extend(some.unwrap_or_else(|_| check_some(&events[range], keys)));
+        let some = acting.await;
+        done.extend(some.unwrap_or_else(|_| act_on(range)));
     }
-    checked
+    done
 }
 
-fn check_some(events: &[Read], keys: &KeySet) -> Vec<Result<Pdu, Refused>> {
-    let check = |event: &Read| {
-        let event = event.as_ref().map_err(Clone::clone)?;
-        let received = event.check(&|server, key_id| keys.get(server, key_id))?;
-        Ok(received.into_pdu())
-    };
-    let checked = events.iter().map(check);
-    checked.map(|event| event.map_err(Refused::Bad)).collect()
+fn check_one(event: &Read, keys: &KeySet) -> Result<Pdu, Refused> {
+    let event = event
+        .as_ref()
+        .map_err(|error| Refused::Bad(error.clone()))?;
+    let received = event.check(&|server, key_id| keys.get(server, key_id));
+    received.map(Received::into_pdu).map_err(Refused::Bad)
 }
 
 /// The keys by which an event is checked.
-pub(crate) fn wanted_keys(pdu: &Pdu) -> impl Iterator<Item = WantedKey> + use<> {
-    let at = pdu.origin_server_ts();
-    signature_keys(pdu)
+fn wanted_keys(event: &Unchecked) -> impl Iterator<Item = WantedKey> + use<> {
+    let at = event.claimed().origin_server_ts();
+    event
+        .signature_keys()
         .into_iter()
         .flat_map(move |(server, ids)| {
             ids.into_iter().map(move |key_id| WantedKey {

@@ -336,7 +336,7 @@ impl Stage<'_> {
     }
 
     /// How an event stands by the state before it; nothing if its auth events are not all here.
-    async fn standing_on(&self, pdu: &Pdu, before: StateId) -> Result<Option<Standing>> {
+    async fn standing_on(&mut self, pdu: &Pdu, before: StateId) -> Result<Option<Standing>> {
         let Ok(auth) = self.auth_events_of(pdu).await? else {
             return Ok(None);
         };

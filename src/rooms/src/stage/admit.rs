@@ -24,6 +24,8 @@ use crate::relate::Relating;
 
 /// Most refused events that are followed back to the extremities that they stand on.
 const REFUSED_WALK_MAX: usize = 200;
+/// Most auth events that are kept while one commit is made: a full event each, all the same for most of what it decides.
+const READ_MAX: usize = 64;
 
 /// The events that an event names in its auth events, and the create event of version 12.
 pub(crate) type AuthEvents = HashMap<OwnedEventId, Found>;
@@ -54,21 +56,32 @@ impl Stage<'_> {
 
     /// An event of this room by its id, however it stands; also one of this commit.
     pub(crate) async fn found(&self, event_id: &EventId) -> Result<Option<Found>> {
+        match self.staged(event_id) {
+            Some(found) => Ok(Some(found)),
+            None => self.stored(event_id).await,
+        }
+    }
+
+    /// An event of this commit.
+    fn staged(&self, event_id: &EventId) -> Option<Found> {
         if let Some(staged) = self.events.get(event_id) {
-            return Ok(Some(Found {
+            return Some(Found {
                 event: staged.row.event,
                 place: Some(staged.place),
                 standing: staged.row.standing,
                 state_after: staged.row.state_after,
                 pdu: staged.pdu.clone(),
-            }));
+            });
         }
-        if let Some(found) = self.outliers.get(event_id).or_else(|| {
+        let deciding = || {
             let deciding = self.deciding.as_ref();
             deciding.filter(|found| found.pdu.event_id() == event_id)
-        }) {
-            return Ok(Some(found.clone()));
-        }
+        };
+        self.outliers.get(event_id).or_else(deciding).cloned()
+    }
+
+    /// An event of this room as it was before this commit.
+    async fn stored(&self, event_id: &EventId) -> Result<Option<Found>> {
         let Some(EventRef { room, event }) = timeline::find(self.snapshot, event_id).await? else {
             return Ok(None);
         };
@@ -90,7 +103,7 @@ impl Stage<'_> {
 
     /// The auth events of an event; those that are missing as the error.
     pub(crate) async fn auth_events_of(
-        &self,
+        &mut self,
         pdu: &Pdu,
     ) -> Result<std::result::Result<AuthEvents, Vec<OwnedEventId>>> {
         let rules = &pdu.version().rules().authorization;
@@ -101,7 +114,7 @@ impl Stage<'_> {
         let mut events = AuthEvents::new();
         let mut missing = Vec::new();
         for id in pdu.auth_events().iter().chain(&create) {
-            match self.found(id).await? {
+            match self.auth_event(id).await? {
                 Some(found) => {
                     events.insert(id.clone(), found);
                 }
@@ -112,6 +125,24 @@ impl Stage<'_> {
             true => Ok(events),
             false => Err(missing),
         })
+    }
+
+    /// An auth event: what is decided together mostly has the same ones, which are read once.
+    async fn auth_event(&mut self, event_id: &EventId) -> Result<Option<Found>> {
+        if let Some(found) = self.staged(event_id) {
+            return Ok(Some(found));
+        }
+        if let Some(found) = self.read.get(event_id) {
+            return Ok(Some(found.clone()));
+        }
+        let found = self.stored(event_id).await?;
+        if let Some(found) = &found {
+            if self.read.len() >= READ_MAX {
+                self.read.clear();
+            }
+            self.read.insert(event_id.to_owned(), found.clone());
+        }
+        Ok(found)
     }
 
     async fn take_outlier(&mut self, pdu: &Pdu) -> Result<Taken> {
