@@ -111,8 +111,17 @@ impl Pdu {
 
     /// Makes the event of an object that was read by [`read_object`].
     pub(crate) fn from_object(version: RoomVersion, event: &Object) -> Result<Self, FormatError> {
+        Self::with_redacted(version, event).map(|(pdu, _)| pdu)
+    }
+
+    /// The same, with the redacted form, by which its id is made.
+    pub(crate) fn with_redacted(
+        version: RoomVersion,
+        event: &Object,
+    ) -> Result<(Self, Object), FormatError> {
         check_format(version, event)?;
-        let event_id = match hash::event_id(version, &redacted(version, event)) {
+        let redacted = redacted(version, event);
+        let event_id = match hash::event_id(version, &redacted) {
             Some(id) => id,
             None => text(event, "event_id")?.to_owned(),
         };
@@ -125,7 +134,8 @@ impl Pdu {
         if json.len() > EVENT_BYTES_MAX {
             return Err(FormatError::TooLarge(json.len()));
         }
-        Self::from_stored(version, event_id, room_id, Bytes::from(json))
+        let pdu = Self::from_stored(version, event_id, room_id, Bytes::from(json))?;
+        Ok((pdu, redacted))
     }
 
     /// Reads an event that was stored as [`Pdu::json`]; hashes nothing and checks no limits.

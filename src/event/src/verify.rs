@@ -9,7 +9,6 @@ use crate::canonical::{self, Object, Value};
 use crate::keys::verify_bytes;
 use crate::pdu::read_object;
 use crate::policy::POLICY_KEY_ID;
-use crate::redact::redacted;
 use crate::{FormatError, Pdu, RoomVersion, VerifyKey, hash};
 
 /// Why a received event must be dropped.
@@ -59,6 +58,7 @@ pub fn received(
 #[derive(Clone, Debug)]
 pub struct Unchecked {
     event: Object,
+    redacted: Object,
     pdu: Pdu,
 }
 
@@ -66,8 +66,12 @@ impl Unchecked {
     /// Reads an event, and checks its format.
     pub fn read(version: RoomVersion, json: &[u8]) -> Result<Self, VerifyError> {
         let event = read_object(version, json)?;
-        let pdu = Pdu::from_object(version, &event)?;
-        Ok(Self { event, pdu })
+        let (pdu, redacted) = Pdu::with_redacted(version, &event)?;
+        Ok(Self {
+            event,
+            redacted,
+            pdu,
+        })
     }
 
     /// The event as it claims to be.
@@ -92,10 +96,13 @@ impl Unchecked {
         &self,
         keys: &dyn Fn(&ServerName, &str) -> Option<VerifyKey>,
     ) -> Result<Received, VerifyError> {
-        let Self { event, pdu } = self;
+        let Self {
+            event,
+            redacted,
+            pdu,
+        } = self;
         let version = pdu.version();
-        let redacted = redacted(version, event);
-        let message = canonical::to_string_without(&redacted, &["signatures", "unsigned"]);
+        let message = canonical::to_string_without(redacted, &["signatures", "unsigned"]);
         for server in required_servers(version, event) {
             check_server(event, &message, server, &|server, key_id| {
                 keys(server, key_id).filter(|key| is_in_time(version, pdu, key.valid_until))
@@ -108,7 +115,7 @@ impl Unchecked {
             version,
             pdu.event_id().to_owned(),
             pdu.room_id().to_owned(),
-            canonical::to_string(&redacted).into(),
+            canonical::to_string(redacted).into(),
         )?;
         Ok(Received::Redacted(pdu))
     }
